@@ -11,7 +11,10 @@ PYTEST := $(BIN)/python -m pytest
 run: $(RUN_STAMP)
 	@exec $(BIN)/python manage.py up $(ARGS)
 
+BOTH_DATABASES := tests/models tests/services tests/analytics tests/web
+
 test: $(TEST_STAMP)
+	CONCORDAT_TEST_DATABASE=postgresql $(PYTEST) -q $(BOTH_DATABASES)
 	$(PYTEST)
 
 test-fast: $(TEST_STAMP)

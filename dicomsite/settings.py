@@ -96,6 +96,7 @@ def _sqlite(path: Path) -> dict[str, Any]:
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
         "CONN_MAX_AGE": None,
+        "TEST": {"NAME": path.with_suffix(".test.sqlite3")},
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
@@ -150,6 +151,7 @@ SOURCE_ROOTS: list[Path] | None = _parsed("CONCORDAT_SOURCE_ROOTS", None, _folde
 """Folders that may be read; None: uploads and pydicom's data for the web, all for the shell."""
 RETRY_BASE_SECONDS = _parsed("CONCORDAT_RETRY_BASE_SECONDS", 60.0, _number(0, 86400))
 WORKERS = int(_parsed("CONCORDAT_WORKERS", 8, _number(1, 64)))
+BIND = _text("CONCORDAT_BIND", "127.0.0.1:8000")
 DEMO_PORT = int(_parsed("CONCORDAT_DEMO_PORT", 11113, _number(1, 65535)))
 ENVIRONMENT_LABEL = _text("CONCORDAT_ENVIRONMENT_LABEL")
 SENDER_HOST = _text("CONCORDAT_HOST_NAME") or socket.gethostname()

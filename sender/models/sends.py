@@ -1,0 +1,270 @@
+"""Sends: what shall go where, cut into batches of instances, and the states they pass."""
+
+from typing import Any
+
+from django.db import models
+
+from sender.models.destinations import Destination
+from sender.models.history import PresentationContextDefinitionList, TransferSyntax
+from sender.models.templates import TemplateVersion
+from sender.negotiation.outcomes import InstanceOutcome
+
+
+class SendState(models.TextChoices):
+    """The life of a send."""
+
+    DRAFT = "draft", "Draft"
+    PLANNING = "planning", "Planning"
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    PAUSED = "paused", "Paused"
+    CANCELLING = "cancelling", "Cancelling"
+    SUCCEEDED = "succeeded", "Succeeded"
+    PARTIAL = "partial", "Partly sent"
+    FAILED = "failed", "Failed"
+    ERRORED = "errored", "Errored"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+ENDED_STATES = frozenset(
+    {
+        SendState.SUCCEEDED,
+        SendState.PARTIAL,
+        SendState.FAILED,
+        SendState.ERRORED,
+        SendState.CANCELLED,
+    }
+)
+
+
+class BatchState(models.TextChoices):
+    """The life of a batch."""
+
+    READY = "ready", "Ready"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+SEND_TRANSITIONS: dict[SendState, frozenset[SendState]] = {
+    SendState.DRAFT: frozenset({SendState.PLANNING, SendState.CANCELLED}),
+    SendState.PLANNING: frozenset(
+        {SendState.QUEUED, SendState.CANCELLING, SendState.FAILED, SendState.ERRORED}
+    )
+    | ENDED_STATES,
+    SendState.QUEUED: frozenset({SendState.RUNNING, SendState.PAUSED, SendState.CANCELLING})
+    | ENDED_STATES,
+    SendState.RUNNING: frozenset({SendState.PAUSED, SendState.CANCELLING, SendState.QUEUED})
+    | ENDED_STATES,
+    SendState.PAUSED: frozenset({SendState.QUEUED, SendState.CANCELLING}),
+    SendState.CANCELLING: frozenset({SendState.CANCELLED, SendState.ERRORED}),
+    SendState.SUCCEEDED: frozenset(),
+    SendState.PARTIAL: frozenset({SendState.QUEUED}),
+    SendState.FAILED: frozenset({SendState.QUEUED}),
+    SendState.ERRORED: frozenset({SendState.QUEUED}),
+    SendState.CANCELLED: frozenset(),
+}
+
+BATCH_TRANSITIONS: dict[BatchState, frozenset[BatchState]] = {
+    BatchState.READY: frozenset({BatchState.RUNNING, BatchState.CANCELLED}),
+    BatchState.RUNNING: frozenset({BatchState.READY, BatchState.DONE, BatchState.CANCELLED}),
+    BatchState.DONE: frozenset({BatchState.READY}),
+    BatchState.CANCELLED: frozenset(),
+}
+
+
+def send_states_before(target: SendState) -> list[SendState]:
+    """Return the states from which a send may pass to `target`."""
+    return [state for state, following in SEND_TRANSITIONS.items() if target in following]
+
+
+def batch_states_before(target: BatchState) -> list[BatchState]:
+    """Return the states from which a batch may pass to `target`."""
+    return [state for state, following in BATCH_TRANSITIONS.items() if target in following]
+
+
+class Send(models.Model):
+    """Instances from sources to one destination with one template version.
+
+    Attributes:
+        sources: the absolute paths listed.
+        control: what a person asked of a send that may be running: "", "pause" or "cancel".
+        retries: automatic attempts per instance after the first; None: as the destination says.
+        plan: the plan in figures, for people: kinds, proposals, reasons.
+        listed: rows found so far; `planned_at` is set once all are.
+    """
+
+    name = models.CharField(max_length=120, blank=True)
+    destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="sends")
+    template_version = models.ForeignKey(
+        TemplateVersion, on_delete=models.PROTECT, related_name="sends"
+    )
+    state = models.CharField(
+        max_length=16, choices=SendState.choices, default=SendState.DRAFT, db_index=True
+    )
+    control = models.CharField(max_length=16, blank=True)
+    priority = models.SmallIntegerField(default=0)
+    sources: "models.JSONField[list[str], list[str]]" = models.JSONField(default=list)
+    requested_by = models.CharField(max_length=150)
+    retries = models.PositiveSmallIntegerField(null=True)
+    inline = models.BooleanField(default=False)
+    plan: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(default=dict)
+    detail = models.CharField(max_length=400, blank=True)
+    listed = models.PositiveIntegerField(default=0)
+    owner = models.CharField(max_length=128, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    planned_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.name or f"Send {self.pk}"
+
+    @property
+    def is_ended(self) -> bool:
+        return self.state in ENDED_STATES
+
+    @property
+    def allowed_retries(self) -> int:
+        """Automatic attempts per instance after the first."""
+        return self.destination.retries if self.retries is None else self.retries
+
+
+class SendBatch(models.Model):
+    """Instances of a send that travel in one association, cut at study borders.
+
+    Attributes:
+        definition_list: the proposal of that association.
+        attempt: how often it was claimed, counted before connecting.
+        fence: grows with each claim; whoever holds an older one has lost the batch.
+    """
+
+    send = models.ForeignKey(Send, on_delete=models.CASCADE, related_name="batches")
+    number = models.PositiveIntegerField()
+    destination = models.ForeignKey(
+        Destination, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    definition_list = models.ForeignKey(
+        PresentationContextDefinitionList, on_delete=models.PROTECT, related_name="+"
+    )
+    state = models.CharField(
+        max_length=16, choices=BatchState.choices, default=BatchState.READY
+    )
+    priority = models.SmallIntegerField(default=0)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    failures = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField()
+    owner = models.CharField(max_length=128, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    fence = models.PositiveBigIntegerField(default=0)
+    detail = models.CharField(max_length=400, blank=True)
+
+    class Meta:
+        ordering = ("send", "number")
+        constraints = (
+            models.UniqueConstraint(name="send_batch_once", fields=("send", "number")),
+        )
+        indexes = (
+            models.Index(
+                name="batch_to_claim", fields=("destination", "state", "next_attempt_at")
+            ),
+            models.Index(
+                name="batch_leased",
+                fields=("lease_until",),
+                condition=models.Q(state=BatchState.RUNNING.value),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.send_id}/{self.number}"
+
+
+class SendItem(models.Model):
+    """One row of a send: an instance, or a file that is none, with what became of it.
+
+    Attributes:
+        position: order of sending.
+        also_at: relative paths of further files with the very same instance.
+        last_attempt: uid of the association in which it was last tried.
+    """
+
+    send = models.ForeignKey(
+        Send, on_delete=models.CASCADE, related_name="items", db_index=False
+    )
+    batch = models.ForeignKey(
+        SendBatch, on_delete=models.SET_NULL, null=True, related_name="items", db_index=False
+    )
+    position = models.PositiveIntegerField()
+    sop_instance_uid = models.CharField(max_length=64, blank=True)
+    study_instance_uid = models.CharField(max_length=64, blank=True)
+    series_instance_uid = models.CharField(max_length=64, blank=True)
+    sop_class_uid = models.CharField(max_length=64, blank=True)
+    transfer_syntax_uid = models.CharField(max_length=64, blank=True)
+    lossy = models.BooleanField(null=True)
+    path = models.TextField()
+    relative_path = models.TextField()
+    also_at: "models.JSONField[list[str], list[str]]" = models.JSONField(default=list)
+    size = models.PositiveBigIntegerField(default=0)
+    mtime_ns = models.BigIntegerField(default=0)
+    dataset_offset = models.PositiveIntegerField(default=0)
+    outcome = models.CharField(
+        max_length=16,
+        choices=[(o, o) for o in InstanceOutcome],
+        default=InstanceOutcome.PENDING.value,
+    )
+    status = models.PositiveIntegerField(null=True)
+    reason = models.CharField(max_length=600, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    retry_at = models.DateTimeField(null=True)
+    rule = models.CharField(max_length=64, blank=True)
+    sent_as = models.ForeignKey(
+        TransferSyntax, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    conversion = models.CharField(max_length=16, blank=True)
+    last_attempt = models.UUIDField(null=True)
+
+    class Meta:
+        ordering = ("send", "position")
+        constraints = (
+            models.UniqueConstraint(name="send_item_position", fields=("send", "position")),
+            models.UniqueConstraint(
+                name="send_item_once",
+                fields=("send", "sop_instance_uid"),
+                condition=~models.Q(outcome=InstanceOutcome.UNSENDABLE.value),
+            ),
+        )
+        indexes = (
+            models.Index(name="send_item_by_batch", fields=("batch", "position")),
+            models.Index(name="send_item_by_outcome", fields=("send", "outcome")),
+        )
+
+    def __str__(self) -> str:
+        return self.sop_instance_uid or self.relative_path
+
+
+class WorkerHeartbeat(models.Model):
+    """A sign of life of a sender process.
+
+    Attributes:
+        name: host, pid and start, so that a reused pid is another worker.
+        kind: "sender" (the main process of a cluster) or "work" (a task at work).
+    """
+
+    name = models.CharField(max_length=128, unique=True)
+    kind = models.CharField(max_length=16)
+    host = models.CharField(max_length=253)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField(db_index=True)
+    batch_id = models.PositiveBigIntegerField(null=True)
+
+
+class EngineTick(models.Model):
+    """When the engine last looked after leases, tickets and ends: one row, id 1."""
+
+    ticked_at = models.DateTimeField()
+    owner = models.CharField(max_length=128)

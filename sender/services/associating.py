@@ -1,0 +1,122 @@
+"""One association on record: the attempt before it, the evidence during it, the history after it."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+
+from django.conf import settings
+
+from sender.dicom.requestor import Association, NetworkRequestor, Requestor
+from sender.models import Association as AssociationRow
+from sender.models import AssociationAttempt, Destination, Send, TemplateVersion, Trigger
+from sender.negotiation.contexts import Proposal
+from sender.negotiation.outcomes import (
+    AssociationKind,
+    AssociationOutcome,
+    Phase,
+    RawPdu,
+    unanswered,
+)
+from sender.services import recording
+from sender.services.destinations import current_revision
+
+LEASE_SECONDS = 60
+"""How long an attempt, a batch or a slot is held without a sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Why an association is opened: for whom, to whom, with which template.
+
+    Attributes:
+        owner: the process and thread that answers for it, for leases.
+        batch_id: the batch of `send` that travels in it.
+    """
+
+    destination: Destination
+    template_version: TemplateVersion
+    trigger: Trigger
+    requested_by: str
+    owner: str
+    send: Send | None = None
+    batch_id: int | None = None
+
+
+@dataclass(slots=True)
+class RecordedAssociation:
+    """An open association whose history row is written when it ends.
+
+    Use it as a context manager: leaving the block releases (or, on an exception of ours, aborts)
+    and records, whatever the peer did.
+    """
+
+    attempt: AssociationAttempt
+    association: Association
+    row: AssociationRow | None = field(default=None, init=False)
+
+    def __enter__(self) -> "RecordedAssociation":
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error_type is None:
+            self.association.release()
+        else:
+            self.association.abort()
+        self.row = recording.record_association(self.attempt.uid, self.association.outcome())
+
+
+def associate(
+    errand: Errand, proposal: Proposal, *, requestor: Requestor | None = None
+) -> RecordedAssociation:
+    """Open an association, its attempt committed first; what the peer answers is saved at once.
+
+    Bad news from the peer is no exception: look at the association's kind.
+    """
+    attempt = _open_attempt(errand, proposal)
+
+    def keep(pdu: RawPdu) -> None:
+        recording.keep_answer(attempt.uid, pdu)
+
+    connector = requestor or NetworkRequestor()
+    association = connector.associate(errand.destination.peer, proposal, notice=keep)
+    return RecordedAssociation(attempt, association)
+
+
+def record_refusal(errand: Errand, proposal: Proposal, detail: str) -> AssociationRow:
+    """Record an association that we ourselves did not open; `detail` says why."""
+    attempt = _open_attempt(errand, proposal)
+    outcome = AssociationOutcome(
+        kind=AssociationKind.REFUSED_LOCALLY,
+        proposal=proposal,
+        started_at=datetime.now(UTC),
+        phase=Phase.LOCAL,
+        detail=detail,
+        contexts=unanswered(proposal),
+        local_maximum_length=errand.destination.maximum_length,
+    )
+    return recording.record_association(attempt.uid, outcome)
+
+
+def _open_attempt(errand: Errand, proposal: Proposal) -> AssociationAttempt:
+    return recording.open_attempt(
+        recording.AttemptFacts(
+            uid=uuid.uuid4(),
+            destination=errand.destination,
+            revision=current_revision(errand.destination),
+            template_version=errand.template_version,
+            proposal=proposal,
+            trigger=errand.trigger,
+            requested_by=errand.requested_by,
+            send=errand.send,
+            batch_id=errand.batch_id,
+            owner=errand.owner,
+            lease_seconds=LEASE_SECONDS,
+            sender_host=settings.SENDER_HOST,
+        )
+    )

@@ -1,0 +1,159 @@
+"""Destinations: added, changed, with their revisions and slots, and the addresses they may have."""
+
+import ipaddress
+import socket
+from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from sender.models import Destination, DestinationRevision, DestinationSlot
+from sender.negotiation.peers import DEFAULT_CALLING_AE_TITLE, DEFAULT_MAXIMUM_LENGTH
+from sender.services.audit import write_entry
+from sender.services.canonical import digest
+
+_METADATA = frozenset({ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254")})
+
+
+class InvalidDestination(ValueError):
+    """A destination can't be as described; `problems` maps each field to what is wrong."""
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        lines = [f"{name}: {' '.join(found)}" for name, found in problems.items()]
+        super().__init__("\n".join(lines))
+        self.problems = problems
+
+
+class NameTaken(ValueError):
+    """Another destination has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFacts:
+    """What an administrator says of a destination; timeouts are seconds."""
+
+    name: str
+    ae_title: str
+    address: str
+    port: int
+    calling_ae_title: str = DEFAULT_CALLING_AE_TITLE
+    connect_timeout: float = 10
+    tls_timeout: float = 15
+    acse_timeout: float = 30
+    progress_timeout: float = 60
+    answer_timeout: float = 60
+    maximum_length: int = DEFAULT_MAXIMUM_LENGTH
+    max_associations: int = 1
+    retries: int = 3
+    enabled: bool = True
+    notes: str = ""
+
+
+def add_destination(facts: DestinationFacts, *, actor: str, confirmed: bool) -> Destination:
+    """Write a destination, its revision, its slots and an audit entry; opens no connection.
+
+    Args:
+        confirmed: somebody vouches that bulk data may go there.
+
+    Raises:
+        NameTaken, InvalidDestination.
+    """
+    destination = Destination(
+        **asdict(facts), confirmed_at=timezone.now() if confirmed else None
+    )
+    if Destination.objects.filter(name=facts.name).exists():
+        raise NameTaken(f"There is a destination {facts.name} already.")
+    _save(destination, actor, "destination.add", asdict(facts))
+    return destination
+
+
+def change_destination(
+    destination: Destination, facts: DestinationFacts, *, actor: str
+) -> Destination:
+    """Change a destination; its earlier revisions stay.
+
+    Raises:
+        NameTaken, InvalidDestination.
+    """
+    others = Destination.objects.exclude(pk=destination.pk)
+    if others.filter(name=facts.name).exists():
+        raise NameTaken(f"There is a destination {facts.name} already.")
+    changes = {
+        name: value for name, value in asdict(facts).items() if getattr(destination, name) != value
+    }
+    for name, value in changes.items():
+        setattr(destination, name, value)
+    if changes:
+        _save(destination, actor, "destination.change", changes)
+    return destination
+
+
+def _save(
+    destination: Destination, actor: str, action: str, facts: dict[str, object]
+) -> None:
+    try:
+        destination.full_clean()
+    except ValidationError as error:
+        raise InvalidDestination(error.message_dict) from error
+    problem = address_problem(destination.address, destination.port)
+    if problem:
+        raise InvalidDestination({"address": [problem]})
+    with transaction.atomic():
+        destination.save()
+        current_revision(destination)
+        _keep_slots(destination)
+        write_entry(actor=actor, action=action, subject=destination.name, facts=facts)
+
+
+def address_problem(address: str, port: int) -> str:
+    """Say why an address can't be a destination's; "" if it can.
+
+    Loopback is allowed (demo receiver, local gateways) but for our own web and database ports;
+    link-local and cloud metadata addresses are not (RELIABILITY.md, SSRF-like use).
+    """
+    if any(character.isspace() or character in "/\\@?#" for character in address):
+        return "An address is a host name or an IP address, nothing more."
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        local = address.lower().rstrip(".") in ("localhost", socket.gethostname().lower())
+        return _own_port_problem(port) if local else ""
+    if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA:
+        return "Link-local, multicast and metadata addresses can't be destinations."
+    return _own_port_problem(port) if ip.is_loopback else ""
+
+
+def _own_port_problem(port: int) -> str:
+    database = settings.DATABASES["default"]
+    own = {int(database.get("PORT") or 0), urlsplit(f"//{settings.BIND}").port or 0}
+    return "This port is our own web server's or database's." if port in own else ""
+
+
+def current_revision(destination: Destination) -> DestinationRevision:
+    """Return the revision that describes a destination as it is now, written if it is new."""
+    values = {
+        "name": destination.name,
+        "called_ae_title": destination.ae_title,
+        "calling_ae_title": destination.calling_ae_title,
+        "address": destination.address,
+        "port": destination.port,
+        "tls": False,
+    }
+    revision, _ = DestinationRevision.objects.get_or_create(
+        destination=destination, digest=digest(*values.values()), defaults=values
+    )
+    return revision
+
+
+def _keep_slots(destination: Destination) -> None:
+    """Have as many slots as associations are allowed; surplus ones stay unused."""
+    DestinationSlot.objects.bulk_create(
+        [
+            DestinationSlot(destination=destination, number=number)
+            for number in range(1, destination.max_associations + 1)
+        ],
+        ignore_conflicts=True,
+    )

@@ -1,0 +1,58 @@
+"""Echoes and negotiations that people ask for in the browser; probing.py runs them."""
+
+from django.db import transaction
+
+from sender.models import ContextTemplate, Destination, Enquiry, TemplateVersion, Trigger
+from sender.negotiation.rules import VERIFICATION
+from sender.services import tickets
+from sender.services.audit import write_entry
+
+
+class NothingToPropose(ValueError):
+    """The template has no contexts of its own, so there is nothing to negotiate without data."""
+
+
+def verification_version() -> TemplateVersion:
+    """Return the built-in template that an echo proposes."""
+    return ContextTemplate.objects.get(name=VERIFICATION.name).newest
+
+
+def request_echo(destination: Destination, *, requested_by: str) -> Enquiry:
+    """Have the sender echo a destination."""
+    return _request(destination, verification_version(), Trigger.ECHO, requested_by)
+
+
+def request_negotiation(
+    destination: Destination, version: TemplateVersion, *, requested_by: str
+) -> Enquiry:
+    """Have the sender propose a template to a destination and release.
+
+    Raises:
+        NothingToPropose: the template derives all its contexts from files.
+    """
+    if version.context_count == 0:
+        raise NothingToPropose(
+            f"The template {version} derives its contexts from files; "
+            "choose one that lists contexts."
+        )
+    return _request(destination, version, Trigger.NEGOTIATE, requested_by)
+
+
+def _request(
+    destination: Destination, version: TemplateVersion, trigger: Trigger, requested_by: str
+) -> Enquiry:
+    with transaction.atomic():
+        enquiry = Enquiry.objects.create(
+            destination=destination,
+            template_version=version,
+            kind=trigger,
+            requested_by=requested_by,
+        )
+        write_entry(
+            actor=requested_by,
+            action=f"destination.{trigger.value}",
+            subject=destination.name,
+            facts={"template": str(version)},
+        )
+        tickets.issue_enquiry(enquiry.pk)
+    return enquiry

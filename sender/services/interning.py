@@ -1,0 +1,311 @@
+"""Values that repeat, stored once: found by digest, remembered by the process.
+
+Rows are written outside the transaction that uses them where that can be, so that two first
+sightings do not wait for each other (HISTORY.md 5.2).
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from django.db import models
+
+from sender.models import (
+    AbstractSyntax,
+    DefinitionListSyntax,
+    Endpoint,
+    ErasableText,
+    Pdu,
+    PeerIdentity,
+    PresentationContextDefinitionList,
+    PresentationContextDefinitionResultList,
+    PresentationContextResult,
+    ProposedPresentationContext,
+    ResultListOutcome,
+    ResultListSyntaxOutcome,
+    TransferSyntax,
+    TransferSyntaxList,
+    TransferSyntaxListItem,
+    UnmatchedResult,
+)
+from sender.models.history import NO_RESULT_LIST
+from sender.negotiation import outcomes, rates, sop_classes, syntaxes
+from sender.negotiation.contexts import Proposal
+from sender.services.canonical import digest
+
+_remembered: dict[tuple[str, object], int] = {}
+MOST_REMEMBERED = 100_000
+
+
+def forget() -> None:
+    """Drop what is remembered: for tests, whose databases start anew."""
+    _remembered.clear()
+
+
+def _remember(name: str, key: object, find: Callable[[], int]) -> int:
+    if (name, key) not in _remembered:
+        if len(_remembered) >= MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[name, key] = find()
+    return _remembered[name, key]
+
+
+def _intern(model: type[models.Model], key: dict[str, Any], rest: dict[str, Any]) -> int:
+    """Return the id of the row with this unique key, inserted if it was missing."""
+    manager = model._default_manager
+    found = manager.filter(**key).values_list("pk", flat=True).first()
+    if found is None:
+        manager.bulk_create([model(**key, **rest)], ignore_conflicts=True)
+        found = manager.filter(**key).values_list("pk", flat=True).get()
+    return int(found)
+
+
+def abstract_syntax_id(uid: str) -> int:
+    """Return the row of an abstract syntax."""
+    rest = {"name": sop_classes.name_of(uid)[:128]}
+    return _remember("as", uid, lambda: _intern(AbstractSyntax, {"uid": uid}, rest))
+
+
+def transfer_syntax_id(uid: str) -> int:
+    """Return the row of a transfer syntax; text of a peer that is no UID is cut to 64 characters."""
+    uid = uid[:64]
+    known = syntaxes.find(uid)
+    rest = {
+        "name": syntaxes.name_of(uid)[:128],
+        "encapsulated": known.encapsulated if known else None,
+        "deflated": known.deflated if known else None,
+        "big_endian": known.big_endian if known else None,
+    }
+    return _remember("ts", uid, lambda: _intern(TransferSyntax, {"uid": uid}, rest))
+
+
+def _syntax_list_id(uids: tuple[str, ...]) -> int:
+    return _remember("tsl", uids, lambda: _write_syntax_list(uids))
+
+
+def _write_syntax_list(uids: tuple[str, ...]) -> int:
+    list_id = _intern(TransferSyntaxList, {"digest": digest(*uids)}, {})
+    TransferSyntaxListItem.objects.bulk_create(
+        [
+            TransferSyntaxListItem(
+                list_id=list_id, position=position, transfer_syntax_id=transfer_syntax_id(uid)
+            )
+            for position, uid in enumerate(uids)
+        ],
+        ignore_conflicts=True,
+    )
+    return list_id
+
+
+def proposal_digest(proposal: Proposal) -> bytes:
+    """Return the digest by which a proposal is interned."""
+    return digest(
+        *(
+            digest(c.context_id, c.abstract_syntax, c.scu_role, c.scp_role, *c.transfer_syntaxes)
+            for c in proposal.contexts
+        )
+    )
+
+
+def definition_list_id(proposal: Proposal) -> int:
+    """Return the row of a proposal, with its contexts and derived counts."""
+    return _remember("dl", proposal, lambda: _write_definition_list(proposal))
+
+
+def _write_definition_list(proposal: Proposal) -> int:
+    list_id = _intern(
+        PresentationContextDefinitionList,
+        {"digest": proposal_digest(proposal)},
+        {"context_count": len(proposal.contexts)},
+    )
+    ProposedPresentationContext.objects.bulk_create(
+        [
+            ProposedPresentationContext(
+                definition_list_id=list_id,
+                presentation_context_id=context.context_id,
+                abstract_syntax_id=abstract_syntax_id(context.abstract_syntax),
+                transfer_syntax_list_id=_syntax_list_id(context.transfer_syntaxes),
+                scu_role=context.scu_role,
+                scp_role=context.scp_role,
+            )
+            for context in proposal.contexts
+        ],
+        ignore_conflicts=True,
+    )
+    write_definition_counts(list_id, proposal)
+    return list_id
+
+
+def write_definition_counts(list_id: int, proposal: Proposal) -> None:
+    """Write how often a proposal proposes each pair; derived, so it may be rebuilt."""
+    counted = Counter(
+        (context.abstract_syntax, uid)
+        for context in proposal.contexts
+        for uid in context.transfer_syntaxes
+    )
+    DefinitionListSyntax.objects.bulk_create(
+        [
+            DefinitionListSyntax(
+                definition_list_id=list_id,
+                abstract_syntax_id=abstract_syntax_id(abstract_syntax),
+                transfer_syntax_id=transfer_syntax_id(uid),
+                contexts=contexts,
+            )
+            for (abstract_syntax, uid), contexts in sorted(counted.items())
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def answer_digest(outcome: outcomes.AssociationOutcome) -> bytes:
+    """Return the digest by which a peer's whole answer is interned."""
+    return digest(
+        proposal_digest(outcome.proposal),
+        *(
+            digest(c.proposed.context_id, c.result, c.accepted, c.violation, c.scu_role, c.scp_role)
+            for c in outcome.contexts
+        ),
+        *(
+            digest(s.kind.value, s.answer.context_id, s.answer.result, s.answer.transfer_syntax)
+            for s in outcome.strays
+        ),
+    )
+
+
+def result_list_id(outcome: outcomes.AssociationOutcome) -> int:
+    """Return the row of a peer's answer; the row for "no answer" if none came."""
+    if not any(context.negotiated for context in outcome.contexts):
+        return NO_RESULT_LIST
+    key = (outcome.proposal, outcome.contexts, outcome.strays)
+    return _remember("rl", key, lambda: _write_result_list(outcome))
+
+
+def _write_result_list(outcome: outcomes.AssociationOutcome) -> int:
+    contexts = outcome.contexts
+    violations = sum(context.violation for context in contexts)
+    accepted = sum(context.is_accepted for context in contexts)
+    unanswered = sum(context.result is None for context in contexts)
+    list_id = _intern(
+        PresentationContextDefinitionResultList,
+        {"digest": answer_digest(outcome)},
+        {
+            "definition_list_id": definition_list_id(outcome.proposal),
+            "accepted_count": accepted,
+            "unanswered_count": unanswered,
+            "violation_count": violations,
+            "rejected_count": len(contexts) - accepted - unanswered - violations,
+        },
+    )
+    _write_results(list_id, outcome)
+    write_result_counts(list_id, contexts)
+    return list_id
+
+
+def _write_results(list_id: int, outcome: outcomes.AssociationOutcome) -> None:
+    PresentationContextResult.objects.bulk_create(
+        [
+            PresentationContextResult(
+                result_list_id=list_id,
+                presentation_context_id=context.proposed.context_id,
+                result_reason=context.result,
+                accepted_transfer_syntax_id=transfer_syntax_id(context.accepted)
+                if context.accepted is not None
+                else None,
+                violation=context.violation,
+                scu_role=context.scu_role,
+                scp_role=context.scp_role,
+            )
+            for context in outcome.contexts
+        ],
+        ignore_conflicts=True,
+    )
+    UnmatchedResult.objects.bulk_create(
+        [
+            UnmatchedResult(
+                result_list_id=list_id,
+                position=position,
+                kind=stray.kind,
+                presentation_context_id=stray.answer.context_id,
+                result_reason=stray.answer.result,
+                transfer_syntax=(stray.answer.transfer_syntax or "")[:64],
+            )
+            for position, stray in enumerate(outcome.strays)
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def write_result_counts(list_id: int, contexts: tuple[outcomes.ContextOutcome, ...]) -> None:
+    """Write the verdicts that a result list gives, counted; derived, so it may be rebuilt."""
+    decisions = list(rates.decisions(contexts))
+    pairs = Counter(
+        (d.abstract_syntax, d.transfer_syntax, d.verdict, d.sole, d.inferred) for d in decisions
+    )
+    alone = Counter((d.transfer_syntax, d.verdict, d.sole, d.inferred) for d in decisions)
+    ResultListOutcome.objects.bulk_create(
+        [
+            ResultListOutcome(
+                result_list_id=list_id,
+                abstract_syntax_id=abstract_syntax_id(abstract_syntax),
+                transfer_syntax_id=transfer_syntax_id(uid),
+                verdict=verdict,
+                sole=sole,
+                inferred=inferred,
+                contexts=count,
+            )
+            for (abstract_syntax, uid, verdict, sole, inferred), count in pairs.items()
+        ],
+        ignore_conflicts=True,
+    )
+    ResultListSyntaxOutcome.objects.bulk_create(
+        [
+            ResultListSyntaxOutcome(
+                result_list_id=list_id,
+                transfer_syntax_id=transfer_syntax_id(uid),
+                verdict=verdict,
+                sole=sole,
+                inferred=inferred,
+                contexts=count,
+            )
+            for (uid, verdict, sole, inferred), count in alone.items()
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def peer_identity_id(peer: outcomes.PeerIdentity) -> int:
+    """Return the row of what an acceptor said of itself."""
+    values = {
+        "implementation_class_uid": peer.implementation_class_uid[:64],
+        "implementation_version_name": peer.implementation_version_name[:64],
+        "maximum_length_received": peer.maximum_length,
+    }
+    key = {"digest": digest(*values.values())}
+    return _remember("peer", peer, lambda: _intern(PeerIdentity, key, values))
+
+
+def endpoint_id(sender_host: str, connection: outcomes.Connection) -> int:
+    """Return the row of the hosts between which a connection ran."""
+    values = {
+        "sender_host": sender_host,
+        "local_address": connection.local_address,
+        "peer_address": connection.peer_address,
+        "peer_port": connection.peer_port,
+    }
+    key = {"digest": digest(*values.values())}
+    return _remember("end", key["digest"], lambda: _intern(Endpoint, key, values))
+
+
+def pdu_id(pdu: outcomes.RawPdu) -> int:
+    """Return the row of the bytes of a control PDU."""
+    key = {"digest": digest(pdu.name, pdu.content)}
+    rest = {"name": pdu.name, "content": pdu.content}
+    return _remember("pdu", key["digest"], lambda: _intern(Pdu, key, rest))
+
+
+def erasable_text_id(text: str) -> int | None:
+    """Return the row of a text that may hold patient data; None for an empty one."""
+    if not text:
+        return None
+    key = {"digest": digest(text)}
+    return _intern(ErasableText, key, {"text": text})

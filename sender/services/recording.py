@@ -1,0 +1,452 @@
+"""Recording: the attempt before an association, its instances during it, the row after it.
+
+One transaction per association, the same order of keys everywhere, the rollup in it: so it is
+exact at any time, and a second recording of the same association changes nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from sender.dicom import upper_layer
+from sender.models import (
+    Association,
+    AssociationAttempt,
+    AssociationPdu,
+    AssociationStudy,
+    ContextTraffic,
+    Destination,
+    DestinationRevision,
+    InstanceAttempt,
+
+    Send,
+    TemplateVersion,
+    Trigger,
+)
+from sender.models.reading import proposal_of
+from sender.negotiation.contexts import Proposal
+from sender.negotiation.outcomes import (
+    AssociationKind,
+    AssociationOutcome,
+    Ended,
+    Phase,
+    RawPdu,
+    StoreOutcome,
+    answered,
+    unanswered,
+)
+from sender.services import interning
+from sender.services.canonical import digest, digest_of_all
+from sender.services.installation import site_day
+
+_UPSERT_DAY = """
+INSERT INTO sender_negotiationday AS t
+  (started_on, destination_id, template_version_id, definition_list_id, outcome, result_list_id,
+   associations, first_at, last_at)
+VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s)
+ON CONFLICT
+  (destination_id, started_on, template_version_id, definition_list_id, outcome, result_list_id)
+DO UPDATE SET
+  associations = t.associations + 1,
+  first_at = CASE WHEN excluded.first_at < t.first_at THEN excluded.first_at ELSE t.first_at END,
+  last_at = CASE WHEN excluded.last_at > t.last_at THEN excluded.last_at ELSE t.last_at END
+"""
+NO_STATUS = "none"
+_LONGEST_DETAIL = 400
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFacts:
+    """What is known of an association before it is opened."""
+
+    uid: UUID
+    destination: Destination
+    revision: DestinationRevision
+    template_version: TemplateVersion
+    proposal: Proposal
+    trigger: Trigger
+    requested_by: str
+    owner: str
+    lease_seconds: float
+    sender_host: str
+    send: Send | None = None
+    batch_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceResult:
+    """What became of one instance in an association.
+
+    Attributes:
+        number: its place in the association, from 1.
+        sent_as: the transfer syntax UID it was sent in.
+        conversion: what was done to it first: none, convert or decompress.
+    """
+
+    number: int
+    item_id: int
+    sop_instance: str
+    study_instance: str
+    sent_as: str
+    conversion: str
+    outcome: StoreOutcome
+
+
+def open_attempt(facts: AttemptFacts) -> AssociationAttempt:
+    """Commit that an association is about to be opened."""
+    return AssociationAttempt.objects.create(
+        uid=facts.uid,
+        destination=facts.destination,
+        destination_revision=facts.revision,
+        template_version=facts.template_version,
+        definition_list_id=interning.definition_list_id(facts.proposal),
+        trigger=facts.trigger,
+        requested_by=facts.requested_by,
+        send=facts.send,
+        batch_id=facts.batch_id,
+        sender_host=facts.sender_host,
+        started_at=timezone.now(),
+        owner=facts.owner,
+        lease_until=timezone.now() + timedelta(seconds=facts.lease_seconds),
+    )
+
+
+def keep_answer(uid: UUID, pdu: RawPdu) -> None:
+    """Save the bytes of our request or of the peer's answer as soon as they travelled."""
+    column = "request" if pdu.sent else "answer"
+    if pdu.name != "A-ABORT":
+        AssociationAttempt.objects.filter(uid=uid).update(**{column: pdu.content})
+
+
+def extend_lease(uid: UUID, seconds: float) -> None:
+    """Say that an association is still looked after."""
+    until = timezone.now() + timedelta(seconds=seconds)
+    AssociationAttempt.objects.filter(uid=uid, closed_at__isnull=True).update(lease_until=until)
+
+
+def record_instances(uid: UUID, results: Sequence[InstanceResult]) -> None:
+    """Write what became of a group of instances; runs in the caller's transaction."""
+    InstanceAttempt.objects.bulk_create(
+        [
+            InstanceAttempt(
+                attempt_id=uid,
+                number=result.number,
+                item_id=result.item_id,
+                sop_instance_uid=result.sop_instance,
+                study_instance_uid=result.study_instance,
+                presentation_context_id=result.outcome.context_id,
+                sent_as_id=interning.transfer_syntax_id(result.sent_as),
+                conversion=result.conversion,
+                outcome=result.outcome.outcome,
+                status=result.outcome.status,
+                detail=result.outcome.detail[:_LONGEST_DETAIL],
+                error_comment_id=interning.erasable_text_id(result.outcome.error_comment),
+                offending_elements=" ".join(result.outcome.offending_elements)[:200],
+                bytes=result.outcome.bytes_sent,
+            )
+            for result in results
+        ]
+    )
+
+
+def record_association(uid: UUID, outcome: AssociationOutcome) -> Association:
+    """Write an association that has ended, with its evidence and the rollup, once.
+
+    A second call for the same uid returns the row of the first and changes nothing.
+    """
+    attempt = AssociationAttempt.objects.select_related("destination").get(uid=uid)
+    row = _row(attempt, outcome)
+    pdu_ids = [interning.pdu_id(pdu) for pdu in outcome.pdus]
+    with transaction.atomic():
+        recorded = Association.objects.filter(uid=uid).first()
+        if recorded is not None:
+            return recorded
+        studies = _studies(uid)
+        row.instances = sum(study.instances for study in studies)
+        row.instances_digest = instances_digest(uid)
+        row.record_digest = record_digest(row, outcome, studies)
+        row.save(force_insert=True)
+        _write_evidence(row, outcome, pdu_ids, studies)
+        _count_day(row)
+        AssociationAttempt.objects.filter(uid=uid).update(closed_at=row.recorded_at)
+    return row
+
+
+def _row(attempt: AssociationAttempt, outcome: AssociationOutcome) -> Association:
+    """Return the row of an association; all that repeats is interned first."""
+    rejection, abort = outcome.rejection, outcome.abort
+    microseconds = {
+        f"{phase.value}_us": round(outcome.seconds[phase] * 1_000_000)
+        for phase in Phase
+        if phase in outcome.seconds and phase is not Phase.LOCAL
+    }
+    negotiated = outcome.is_negotiated
+    return Association(
+        uid=attempt.uid,
+        started_at=outcome.started_at,
+        started_on=site_day(outcome.started_at),
+        recorded_at=timezone.now(),
+        destination=attempt.destination,
+        destination_revision_id=attempt.destination_revision_id,
+        template_version_id=attempt.template_version_id,
+        definition_list_id=attempt.definition_list_id,
+        result_list_id=interning.result_list_id(outcome),
+        trigger=attempt.trigger,
+        requested_by=attempt.requested_by,
+        send_number=attempt.send_id,
+        outcome=outcome.kind,
+        ended=outcome.ended or "",
+        phase=outcome.phase,
+        detail=outcome.detail[:_LONGEST_DETAIL],
+        reject_result=rejection.result if rejection else None,
+        reject_source=rejection.source if rejection else None,
+        reject_reason=rejection.reason if rejection else None,
+        abort_source=abort.source if abort else None,
+        abort_reason=abort.reason if abort else None,
+        peer_identity_id=interning.peer_identity_id(outcome.peer) if negotiated else None,
+        endpoint_id=interning.endpoint_id(attempt.sender_host, outcome.connection),
+        local_port=outcome.connection.local_port,
+        local_maximum_length=outcome.local_maximum_length,
+        **microseconds,
+    )
+
+
+def _studies(uid: UUID) -> list[AssociationStudy]:
+    """Add up the instances of an association by study."""
+    studies: dict[str, AssociationStudy] = {}
+    counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for study, status, size in InstanceAttempt.objects.filter(attempt_id=uid).values_list(
+        "study_instance_uid", "status", "bytes"
+    ):
+        entry = studies.setdefault(
+            study, AssociationStudy(study_instance_uid=study, instances=0, bytes=0)
+        )
+        entry.instances += 1
+        entry.bytes += size
+        code = NO_STATUS if status is None else f"{status:04X}"
+        counts[study][code] = counts[study].get(code, 0) + 1
+    for study, entry in studies.items():
+        entry.statuses = dict(sorted(counts[study].items()))
+    return [studies[study] for study in sorted(studies)]
+
+
+def instances_digest(uid: UUID) -> bytes:
+    """Return the digest over the instance outcomes of an association, in their order."""
+    rows = InstanceAttempt.objects.filter(attempt_id=uid).order_by("number")
+    return digest_of_all(
+        digest(*values)
+        for values in rows.values_list(
+            "number",
+            "sop_instance_uid",
+            "study_instance_uid",
+            "presentation_context_id",
+            "sent_as__uid",
+            "conversion",
+            "outcome",
+            "status",
+            "detail",
+            "offending_elements",
+            "bytes",
+        ).iterator()
+    )
+
+
+_DIGESTED = (
+    "uid",
+    "started_at",
+    "started_on",
+    "recorded_at",
+    "destination_id",
+    "template_version_id",
+    "trigger",
+    "requested_by",
+    "send_number",
+    "outcome",
+    "ended",
+    "phase",
+    "detail",
+    "reject_result",
+    "reject_source",
+    "reject_reason",
+    "abort_source",
+    "abort_reason",
+    "resolve_us",
+    "connect_us",
+    "tls_us",
+    "negotiation_us",
+    "transfer_us",
+    "release_us",
+    "local_port",
+    "local_maximum_length",
+    "instances",
+)
+
+
+def _digest(row: Association, parts: Sequence[bytes]) -> bytes:
+    fields = [getattr(row, name) for name in _DIGESTED]
+    fields[_DIGESTED.index("ended")] = str(row.ended)
+    for name in ("trigger", "outcome", "phase"):
+        fields[_DIGESTED.index(name)] = str(getattr(row, name))
+    return digest(*fields, *parts)
+
+
+def record_digest(
+    row: Association, outcome: AssociationOutcome, studies: Sequence[AssociationStudy]
+) -> bytes:
+    """Return the digest over a new row, what it refers to, its evidence and its instances."""
+    return _digest(
+        row,
+        [
+            bytes(row.destination_revision.digest),
+            bytes(row.definition_list.digest),
+            bytes(row.result_list.digest),
+            bytes(row.peer_identity.digest) if row.peer_identity else b"",
+            bytes(row.endpoint.digest),
+            _pdus_digest((pdu.sent, pdu.name, pdu.content) for pdu in outcome.pdus),
+            digest_of_all(
+                digest(t.context_id, t.instances, t.bytes) for t in outcome.traffic
+            ),
+            _studies_digest(studies),
+            bytes(row.instances_digest),
+        ],
+    )
+
+
+def _pdus_digest(pdus: Iterable[tuple[bool, str, bytes]]) -> bytes:
+    return digest_of_all(digest(sent, name, bytes(content)) for sent, name, content in pdus)
+
+
+def _studies_digest(studies: Sequence[AssociationStudy]) -> bytes:
+    return digest_of_all(
+        digest(
+            study.study_instance_uid,
+            study.instances,
+            study.bytes,
+            *(f"{code}:{count}" for code, count in sorted(study.statuses.items())),
+        )
+        for study in studies
+    )
+
+
+def verify_record(row: Association) -> bool:
+    """Tell whether a row, all it refers to and its instances are as they were recorded."""
+    pdus = row.pdus.select_related("pdu").order_by("position")
+    traffic = row.traffic.order_by("presentation_context_id")
+    studies = list(row.studies.order_by("study_instance_uid"))
+    instances = instances_digest(row.uid)
+    expected = _digest(
+        row,
+        [
+            bytes(row.destination_revision.digest),
+            interning.proposal_digest(proposal_of(row.definition_list)),
+            bytes(row.result_list.digest),
+            bytes(row.peer_identity.digest) if row.peer_identity else b"",
+            bytes(row.endpoint.digest),
+            _pdus_digest((link.sent, link.pdu.name, link.pdu.content) for link in pdus),
+            digest_of_all(
+                digest(t.presentation_context_id, t.instances, t.bytes) for t in traffic
+            ),
+            _studies_digest(studies),
+            instances,
+        ],
+    )
+    return expected == bytes(row.record_digest) and instances == bytes(row.instances_digest)
+
+
+def _write_evidence(
+    row: Association,
+    outcome: AssociationOutcome,
+    pdu_ids: Sequence[int],
+    studies: Sequence[AssociationStudy],
+) -> None:
+    AssociationPdu.objects.bulk_create(
+        [
+            AssociationPdu(association=row, position=position, sent=pdu.sent, pdu_id=pdu_id)
+            for position, (pdu, pdu_id) in enumerate(zip(outcome.pdus, pdu_ids, strict=True))
+        ]
+    )
+    ContextTraffic.objects.bulk_create(
+        [
+            ContextTraffic(
+                association=row,
+                presentation_context_id=traffic.context_id,
+                instances=traffic.instances,
+                bytes=traffic.bytes,
+            )
+            for traffic in outcome.traffic
+        ]
+    )
+    for study in studies:
+        study.association = row
+    AssociationStudy.objects.bulk_create(studies)
+
+
+def _count_day(row: Association) -> None:
+    adapt: Callable[[datetime], object] = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _UPSERT_DAY,
+            [
+                connection.ops.adapt_datefield_value(row.started_on),
+                row.destination_id,
+                row.template_version_id,
+                row.definition_list_id,
+                str(row.outcome),
+                row.result_list_id,
+                adapt(row.started_at),
+                adapt(row.started_at),
+            ],
+        )
+
+
+def sweep_attempts(now: datetime) -> int:
+    """Record attempts whose owner vanished as interrupted; return how many there were.
+
+    Their contexts are those of the answer that was saved, if one was.
+    """
+    lost = AssociationAttempt.objects.filter(
+        Q(lease_until__lt=now), closed_at__isnull=True
+    ).select_related("definition_list", "destination")
+    count = 0
+    for attempt in lost:
+        record_association(attempt.uid, _interrupted(attempt))
+        count += 1
+    return count
+
+
+def _interrupted(attempt: AssociationAttempt) -> AssociationOutcome:
+    proposal = proposal_of(attempt.definition_list)
+    request = bytes(attempt.request) if attempt.request else b""
+    answer = bytes(attempt.answer) if attempt.answer else b""
+    pdus = [RawPdu("A-ASSOCIATE-RQ", True, request)] if request else []
+    outcome = AssociationOutcome(
+        kind=AssociationKind.INTERRUPTED,
+        proposal=proposal,
+        started_at=attempt.started_at,
+        phase=Phase.NEGOTIATION if request else Phase.CONNECT,
+        detail="The sender vanished before this association ended.",
+        contexts=unanswered(proposal),
+        local_maximum_length=attempt.destination.maximum_length,
+        pdus=tuple(pdus),
+    )
+    if answer[:1] != bytes((upper_layer.ASSOCIATE_AC,)):
+        return outcome
+    acceptance = upper_layer.parse_acceptance(answer)
+    contexts, strays = answered(proposal, acceptance.answers, acceptance.roles)
+    established = any(context.is_accepted for context in contexts)
+    return replace(
+        outcome,
+        kind=AssociationKind.ESTABLISHED if established else AssociationKind.NO_CONTEXT_ACCEPTED,
+        ended=Ended.INTERRUPTED if established else None,
+        phase=Phase.TRANSFER,
+        contexts=contexts,
+        strays=strays,
+        peer=acceptance.peer,
+        pdus=(*pdus, RawPdu("A-ASSOCIATE-AC", False, answer)),
+    )

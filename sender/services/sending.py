@@ -1,0 +1,216 @@
+"""Sends as people command them: create, start, cancel, retry. Only rows and tickets here.
+
+What opens files (listing) and associations (engine) is elsewhere, so that web pages can import
+this module.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from django.db import transaction
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from sender.models import BatchState, Destination, Send, SendBatch, SendItem, SendState
+from sender.models.sends import ENDED_STATES, send_states_before
+from sender.models.templates import TemplateVersion
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.services import sources, tickets
+from sender.services.audit import write_entry
+from sender.services.sources import InvalidSource
+
+__all__ = ["InvalidSource", "SendOrder", "WrongState", "create_send", "source_roots"]
+
+DELIVERED = (InstanceOutcome.SENT, InstanceOutcome.WARNING)
+
+
+class WrongState(ValueError):
+    """The send isn't in a state for that; the message says so in the user's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendOrder:
+    """What a person wants sent.
+
+    Attributes:
+        sources: paths of folders or files.
+        retries: automatic attempts per instance after the first; None: as the destination says.
+        roots: folders that may be read; None: whatever the process may read (command line only).
+    """
+
+    destination: Destination
+    template_version: TemplateVersion
+    sources: Sequence[str]
+    requested_by: str
+    name: str = ""
+    retries: int | None = None
+    inline: bool = False
+    roots: Sequence[Path] | None = ()
+
+
+def source_roots() -> list[Path]:
+    """Return the folders that sends from the browser may read."""
+    return sources.web_roots()
+
+
+def create_send(order: SendOrder, *, start: bool) -> Send:
+    """Write a send and have it planned; a draft (start=False) waits for `start_send` after that.
+
+    Raises:
+        InvalidSource: a source is missing, unreadable or outside the allowed roots.
+        WrongState: the destination is disabled.
+    """
+    if not order.destination.enabled:
+        raise WrongState(f"The destination {order.destination.name} is disabled.")
+    if not order.sources:
+        raise InvalidSource("Name at least one folder or file to send.")
+    roots = source_roots() if order.roots == () else order.roots
+    resolved = [
+        sources.resolve_source(path, None if roots is None else list(roots))
+        for path in order.sources
+    ]
+    with transaction.atomic():
+        send = Send.objects.create(
+            name=order.name,
+            destination=order.destination,
+            template_version=order.template_version,
+            state=SendState.PLANNING if start else SendState.DRAFT,
+            sources=list(dict.fromkeys(resolved)),
+            requested_by=order.requested_by,
+            retries=order.retries,
+            inline=order.inline,
+        )
+        write_entry(
+            actor=order.requested_by,
+            action="send.create",
+            subject=str(send.pk),
+            facts={
+                "destination": order.destination.name,
+                "template": str(order.template_version),
+                "started": start,
+            },
+        )
+        if not order.inline:
+            tickets.issue_plan(send.pk)
+    return send
+
+
+def start_send(send: Send, actor: str) -> None:
+    """Release a draft for sending.
+
+    Raises:
+        WrongState: it is no draft any more, or its plan is not ready.
+    """
+    with transaction.atomic():
+        send.refresh_from_db()
+        if send.state != SendState.DRAFT:
+            raise WrongState(f"Send {send.pk} is {send.get_state_display().lower()} already.")
+        if send.planned_at is None:
+            raise WrongState(f"The plan of send {send.pk} is not ready yet.")
+        move_send(send.pk, SendState.QUEUED, before=(SendState.DRAFT,))
+        write_entry(actor=actor, action="send.start", subject=str(send.pk), facts={})
+        tickets.issue_work(send.destination_id)
+    finish_if_done(send.pk)
+    send.refresh_from_db()
+
+
+def cancel_send(send: Send, actor: str) -> None:
+    """Stop a send: nothing new is begun, what is pending becomes cancelled.
+
+    Raises:
+        WrongState: it has ended.
+    """
+    with transaction.atomic():
+        moved = move_send(send.pk, SendState.CANCELLING) or move_send(
+            send.pk, SendState.CANCELLED, before=(SendState.DRAFT,)
+        )
+        if not moved:
+            raise WrongState(f"Send {send.pk} has ended already.")
+        Send.objects.filter(pk=send.pk).update(control="cancel")
+        SendBatch.objects.filter(send=send, state=BatchState.READY).update(
+            state=BatchState.CANCELLED
+        )
+        write_entry(actor=actor, action="send.cancel", subject=str(send.pk), facts={})
+    finish_if_done(send.pk)
+    send.refresh_from_db()
+
+
+def retry_failed(send: Send, actor: str) -> int:
+    """Try again what failed or is unknown; return how many instances that is.
+
+    Raises:
+        WrongState: the send is still running, or nothing failed.
+    """
+    again = Q(outcome__in=(InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN))
+    with transaction.atomic():
+        items = SendItem.objects.filter(again, send=send, batch__isnull=False)
+        batches = list(items.values_list("batch_id", flat=True).distinct())
+        if not batches:
+            raise WrongState(f"Nothing in send {send.pk} failed.")
+        if not move_send(send.pk, SendState.QUEUED, before=(SendState.PARTIAL, SendState.FAILED)):
+            raise WrongState(f"Send {send.pk} has not ended, or was cancelled.")
+        count = items.update(
+            outcome=InstanceOutcome.PENDING, attempts=0, retry_at=None, status=None, reason=""
+        )
+        SendBatch.objects.filter(pk__in=batches, state=BatchState.DONE).update(
+            state=BatchState.READY, failures=0, next_attempt_at=timezone.now()
+        )
+        Send.objects.filter(pk=send.pk).update(finished_at=None, control="", inline=False)
+        write_entry(
+            actor=actor, action="send.retry", subject=str(send.pk), facts={"instances": count}
+        )
+        tickets.issue_work(send.destination_id)
+    send.refresh_from_db()
+    return count
+
+
+def move_send(
+    send_id: int, target: SendState, *, before: Sequence[SendState] | None = None
+) -> bool:
+    """Move a send to `target` if it is in a state that allows it; tell whether it was."""
+    allowed = send_states_before(target) if before is None else before
+    return Send.objects.filter(pk=send_id, state__in=allowed).update(state=target) == 1
+
+
+def finish_if_done(send_id: int) -> SendState | None:
+    """End a planned send that has no open batch; return its final state if this call ended it."""
+    with transaction.atomic():
+        send = Send.objects.filter(pk=send_id, planned_at__isnull=False).first()
+        if send is None or send.state in ENDED_STATES or send.state == SendState.DRAFT:
+            return None
+        open_batches = SendBatch.objects.filter(
+            send_id=send_id, state__in=(BatchState.READY, BatchState.RUNNING)
+        )
+        if open_batches.exists():
+            return None
+        if send.state == SendState.CANCELLING:
+            return _end_cancelled(send)
+        return _end(send, _final_state(send_id), timezone.now())
+
+
+def _end_cancelled(send: Send) -> SendState | None:
+    SendItem.objects.filter(send=send, outcome=InstanceOutcome.PENDING).update(
+        outcome=InstanceOutcome.CANCELLED, reason="the send was cancelled", retry_at=None
+    )
+    return _end(send, SendState.CANCELLED, timezone.now())
+
+
+def _end(send: Send, target: SendState, now: datetime) -> SendState | None:
+    if not move_send(send.pk, target):
+        return None
+    Send.objects.filter(pk=send.pk).update(finished_at=now, control="")
+    return target
+
+
+def _final_state(send_id: int) -> SendState:
+    """Succeeded: every row sent or warning; failed: none; partial: some (CONTRACT.md, Words)."""
+    counts = SendItem.objects.filter(send_id=send_id).aggregate(
+        rows=Count("id"), delivered=Count("id", filter=Q(outcome__in=DELIVERED))
+    )
+    if counts["delivered"] == 0:
+        return SendState.FAILED
+    if counts["delivered"] == counts["rows"]:
+        return SendState.SUCCEEDED
+    return SendState.PARTIAL

@@ -1,0 +1,37 @@
+"""Tickets of the queue: wake-up calls that carry one id and nothing else (QUEUE.md).
+
+Any ticket may be lost, doubled or late without harm: the truth is in our tables, and the tick
+issues tickets again.
+"""
+
+from django.db import transaction
+from django_q.models import OrmQ
+from django_q.tasks import async_task
+
+MAIN = "main"
+INTERACTIVE = "ui"
+MOST_WAITING = 64
+
+
+def issue_plan(send_id: int) -> None:
+    """Have a send listed and planned, once the current transaction is committed."""
+    _issue("sender.tasks.plan_send", send_id, cluster=MAIN)
+
+
+def issue_work(destination_id: int) -> None:
+    """Have due batches of a destination sent."""
+    _issue("sender.tasks.work_for_destination", destination_id, cluster=MAIN)
+
+
+def issue_enquiry(enquiry_id: int) -> None:
+    """Have a person's echo or negotiation run, past all bulk work."""
+    _issue("sender.tasks.answer_enquiry", enquiry_id, cluster=INTERACTIVE)
+
+
+def waiting() -> int:
+    """Return how many tickets wait or are being worked on."""
+    return OrmQ.objects.count()
+
+
+def _issue(task: str, number: int, *, cluster: str) -> None:
+    transaction.on_commit(lambda: async_task(task, number, cluster=cluster))

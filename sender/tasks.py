@@ -1,0 +1,18 @@
+"""Door for django-q2: each task takes one id and says whose work it is."""
+
+from sender.services import engine, listing, probing
+
+
+def plan_send(send_id: int) -> None:
+    """List the sources of a send and plan it."""
+    listing.plan_send(send_id)
+
+
+def work_for_destination(destination_id: int) -> None:
+    """Send batches of a destination that are due."""
+    engine.work(destination_id)
+
+
+def answer_enquiry(enquiry_id: int) -> None:
+    """Run an echo or a negotiation that a person asked for."""
+    probing.answer_enquiry(enquiry_id)

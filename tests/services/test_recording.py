@@ -1,0 +1,210 @@
+"""What is recorded: once, completely, and so that a change shows."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sender.models import Association, AssociationAttempt, InstanceAttempt, NegotiationDay, Pdu
+from sender.models.reading import contexts_of, proposal_of, strays_of
+from sender.negotiation.outcomes import (
+    AssociationKind,
+    ContextAnswer,
+    InstanceOutcome,
+    RawPdu,
+    StoreOutcome,
+    answered,
+)
+from sender.services import recording
+from tests import factories
+from tests.factories import PROPOSAL
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_association_reads_back_as_it_was() -> None:
+    value = factories.outcome(0, 3, None)
+    row = factories.recorded(factories.destination(), value)
+    found = Association.objects.get(pk=row.pk)
+    assert contexts_of(found) == value.contexts
+    assert proposal_of(found.definition_list) == PROPOSAL
+    assert (found.outcome, found.ended) == ("established", "released")
+
+
+answers = st.lists(
+    st.builds(
+        ContextAnswer,
+        context_id=st.integers(0, 9),
+        result=st.integers(0, 255),
+        transfer_syntax=st.sampled_from([None, factories.ILE, factories.J90, "odd text", "x" * 64]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answers)
+def test_whatever_a_peer_answers_is_stored_and_read_back(given_answers: list[ContextAnswer]) -> None:
+    to = factories.destination(f"pacs {uuid.uuid4()}")
+    contexts, strays = answered(PROPOSAL, tuple(given_answers), {})
+    value = factories.outcome(0, 0, 0)
+    value = type(value)(
+        **{
+            **{name: getattr(value, name) for name in value.__dataclass_fields__},
+            "contexts": contexts,
+            "strays": strays,
+        }
+    )
+    row = factories.recorded(to, value)
+    assert [c.verdicts for c in contexts_of(row)] == [c.verdicts for c in contexts]
+    assert strays_of(row) == strays
+    assert recording.verify_record(row)
+
+
+def test_recording_twice_changes_nothing() -> None:
+    uid = factories.open_attempt(factories.destination())
+    first = recording.record_association(uid, factories.outcome(0, 0, 4))
+    second = recording.record_association(uid, factories.outcome(4, 4, 4))
+    assert first.pk == second.pk
+    assert NegotiationDay.objects.get().associations == 1
+
+
+def test_equal_associations_share_their_lists() -> None:
+    to = factories.destination()
+    rows = [factories.recorded(to) for _ in range(3)]
+    assert len({(row.definition_list_id, row.result_list_id) for row in rows}) == 1
+    assert NegotiationDay.objects.get().associations == 3
+
+
+def test_the_day_is_that_of_the_site() -> None:
+    from sender.models.audit import Installation
+    from sender.services import installation
+
+    Installation.objects.update(time_zone="Asia/Kolkata")
+    installation.site_zone.cache_clear()
+    late = datetime(2026, 3, 1, 20, 0, tzinfo=UTC)
+    row = factories.recorded(factories.destination(), factories.outcome(0, 0, 0, started_at=late))
+    assert row.started_on.isoformat() == "2026-03-02"
+
+
+def store(outcome: InstanceOutcome, status: int | None) -> StoreOutcome:
+    return StoreOutcome(outcome, 3, status, error_comment="Doe^Jane", bytes_sent=100)
+
+
+def results(*outcomes: StoreOutcome) -> list[recording.InstanceResult]:
+    return [
+        recording.InstanceResult(
+            number=number,
+            item_id=number,
+            sop_instance=f"1.2.{number}",
+            study_instance="1.9",
+            sent_as=factories.ELE,
+            conversion="none",
+            outcome=outcome,
+        )
+        for number, outcome in enumerate(outcomes, start=1)
+    ]
+
+
+def recorded_with_instances() -> Association:
+    uid = factories.open_attempt(factories.destination())
+    recording.record_instances(
+        uid, results(store(InstanceOutcome.SENT, 0), store(InstanceOutcome.UNKNOWN, None))
+    )
+    return recording.record_association(uid, factories.outcome(0, 0, 4))
+
+
+def test_studies_count_instances_bytes_and_statuses() -> None:
+    study = recorded_with_instances().studies.get()
+    assert (study.study_instance_uid, study.instances, study.bytes) == ("1.9", 2, 200)
+    assert study.statuses == {"0000": 1, "none": 1}
+
+
+def test_an_untouched_record_verifies() -> None:
+    assert recording.verify_record(Association.objects.get(pk=recorded_with_instances().pk))
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("sender_association", "outcome = 'rejected'"),
+        ("sender_association", "detail = 'x'"),
+        ("sender_association", "negotiation_us = 1"),
+        ("sender_association", "requested_by = 'somebody else'"),
+        ("sender_instanceattempt", "outcome = 'sent'"),
+        ("sender_instanceattempt", "sop_instance_uid = '1.2.999'"),
+        ("sender_associationstudy", "instances = 7"),
+        ("sender_associationpdu", "sent = NOT sent"),
+        ("sender_pdu", "name = 'A-ABORT'"),
+    ],
+)
+def test_any_change_behind_our_back_shows(table: str, change: str) -> None:
+    row = recorded_with_instances()
+    with connection.cursor() as cursor:
+        _disarm(table)
+        cursor.execute(f"UPDATE {table} SET {change}")
+    assert not recording.verify_record(Association.objects.get(pk=row.pk))
+
+
+def _disarm(table: str) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        else:
+            cursor.execute(f"DROP TRIGGER {table}_append_only_update")
+
+
+def test_an_error_comment_can_be_erased_without_breaking_the_record() -> None:
+    from sender.models.history import ErasableText
+
+    row = recorded_with_instances()
+    ErasableText.objects.update(text="", erased_at=timezone.now())
+    assert recording.verify_record(row)
+
+
+@pytest.mark.parametrize("model", [Association, Pdu, InstanceAttempt])
+@pytest.mark.parametrize("verb", ["update", "delete"])
+def test_the_database_refuses_to_change_history(model: type, verb: str) -> None:
+    recorded_with_instances()
+    rows = model.objects.all()  # type: ignore[attr-defined]
+    field = {"Association": "detail", "Pdu": "name", "InstanceAttempt": "detail"}[model.__name__]
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        if verb == "update":
+            rows.update(**{field: "x"})
+        else:
+            rows._raw_delete(rows.db)
+
+
+def test_a_vanished_sender_leaves_an_interrupted_association() -> None:
+    uid = factories.open_attempt(factories.destination(), lease_seconds=-1)
+    assert recording.sweep_attempts(timezone.now()) == 1
+    row = Association.objects.get(uid=uid)
+    assert (row.outcome, row.ended) == (AssociationKind.INTERRUPTED, "")
+    assert recording.sweep_attempts(timezone.now()) == 0
+
+
+def test_the_answer_that_a_vanished_sender_had_saved_is_kept() -> None:
+    from tests.acceptance import acceptance_pdu
+
+    uid = factories.open_attempt(factories.destination(), lease_seconds=-1)
+    recording.keep_answer(uid, RawPdu("A-ASSOCIATE-RQ", True, b"\x01"))
+    answer = acceptance_pdu([(1, 4, ""), (3, 0, factories.ELE)])
+    recording.keep_answer(uid, RawPdu("A-ASSOCIATE-AC", False, answer))
+    recording.sweep_attempts(timezone.now())
+    row = Association.objects.get(uid=uid)
+    assert (row.outcome, row.ended) == ("established", "interrupted")
+    assert [context.result for context in contexts_of(row)] == [4, 0, None]
+
+
+def test_an_attempt_with_a_live_owner_is_left_alone() -> None:
+    factories.open_attempt(factories.destination(), lease_seconds=60)
+    assert recording.sweep_attempts(timezone.now()) == 0
+    assert AssociationAttempt.objects.get().closed_at is None
+    assert recording.sweep_attempts(timezone.now() + timedelta(minutes=2)) == 1
+
