@@ -24,6 +24,7 @@ check: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	CONCORDAT_DATA_DIR=$(VENV)/check $(BIN)/python manage.py makemigrations --check --dry-run
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix --exit-zero .

@@ -4,18 +4,29 @@
 import os
 import sys
 
+WRONG_USE = 2
+
 
 def main() -> None:
-    """Run one command; a mistake in the settings is one sentence and exit code 2."""
+    """Run one command; wrong use and mistakes in the settings are one sentence and exit code 2."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dicomsite.settings")
     from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line
+    from django.core.management import BaseCommand, ManagementUtility, get_commands
+
+    class CommandLine(ManagementUtility):
+        def fetch_command(self, subcommand: str) -> BaseCommand:
+            if self.settings_exception is not None:
+                raise self.settings_exception
+            if subcommand not in get_commands():
+                print(f"There is no command {subcommand}: see manage.py help.", file=sys.stderr)
+                sys.exit(WRONG_USE)
+            return super().fetch_command(subcommand)
 
     try:
-        execute_from_command_line(sys.argv)
+        CommandLine(sys.argv).execute()
     except ImproperlyConfigured as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        sys.exit(WRONG_USE)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ by the system checks (sender/checks.py), with an id and a remedy, instead of a t
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def _text(name: str, default: str = "") -> str:
 
 
 def _parsed(name: str, default: Any, parse: Callable[[str], Any]) -> Any:
-    """Return the parsed value of a variable; keep the problem and use the default if it is wrong."""
+    """Return a variable's value; if it is wrong, keep the problem and use the default."""
     text = os.environ.get(name, "").strip()
     if not text:
         return default
@@ -223,16 +224,17 @@ USE_I18N = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
+STATIC_IS_COLLECTED = "collectstatic" in sys.argv or (STATIC_ROOT / "staticfiles.json").exists()
 STATICFILES_STORAGE_CLASS = (
     "whitenoise.storage.CompressedManifestStaticFilesStorage"
-    if (STATIC_ROOT / "staticfiles.json").exists()
+    if STATIC_IS_COLLECTED
     else "django.contrib.staticfiles.storage.StaticFilesStorage"
 )
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": STATICFILES_STORAGE_CLASS},
 }
-WHITENOISE_USE_FINDERS = not (STATIC_ROOT / "staticfiles.json").exists()
+WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
 
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True

@@ -1,5 +1,11 @@
-"""Addresses of the whole site."""
+"""The site's addresses."""
 
-from django.urls import URLPattern, URLResolver
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+
+def _healthz(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+urlpatterns = [path("healthz/", _healthz)]

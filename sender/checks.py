@@ -60,9 +60,7 @@ def check_debug(**_: Any) -> list[CheckMessage]:
     if not settings.DEBUG:
         return []
     return [
-        Warning(
-            "CONCORDAT_DEBUG is on.", hint="Unset it outside development.", id="concordat.W002"
-        )
+        Warning("CONCORDAT_DEBUG is on.", hint="Unset it outside development.", id="concordat.W002")
     ]
 
 

@@ -17,6 +17,7 @@ _NEEDS = {
 }
 _missing: dict[str, str] = {}
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, or fail, what needs a program that is not here."""
     for marker, programs in _NEEDS.items():

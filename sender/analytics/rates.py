@@ -150,9 +150,7 @@ def _by_day(query: RateQuery) -> Iterable[_Asked]:
         .annotate(n=Sum("associations"))
     )
     for day, definition_list_id, result_list_id, associations in grouped:
-        yield _Asked(
-            bucket_of(day, query.bucket), definition_list_id, result_list_id, associations
-        )
+        yield _Asked(bucket_of(day, query.bucket), definition_list_id, result_list_id, associations)
 
 
 def _by_hour(query: RateQuery) -> Iterable[_Asked]:
@@ -189,14 +187,16 @@ def _verdicts(lists: set[int], query: RateQuery) -> dict[int, dict[str, Tally]]:
 
 
 def _outcome_rows(lists: set[int], query: RateQuery) -> Iterable[tuple[Any, ...]]:
-    model = ResultListOutcome if query.abstract_syntax else ResultListSyntaxOutcome
+    columns = ("transfer_syntax__uid", "verdict", "sole", "inferred", "contexts")
     for part in _parts(lists):
-        rows = model._default_manager.filter(result_list_id__in=part)
         if query.abstract_syntax:
-            rows = rows.filter(abstract_syntax__uid=query.abstract_syntax)
-        yield from rows.values_list(
-            "result_list_id", "transfer_syntax__uid", "verdict", "sole", "inferred", "contexts"
-        )
+            yield from ResultListOutcome.objects.filter(
+                result_list_id__in=part, abstract_syntax__uid=query.abstract_syntax
+            ).values_list("result_list_id", *columns)
+        else:
+            yield from ResultListSyntaxOutcome.objects.filter(result_list_id__in=part).values_list(
+                "result_list_id", *columns
+            )
 
 
 def _counted(tally: Tally, verdict: Verdict, contexts: int) -> Tally:

@@ -46,10 +46,7 @@ class SendProgress:
 def progress(send: Send) -> SendProgress:
     """Return how far a send is, from one query."""
     rows = (
-        SendItem.objects.filter(send=send)
-        .order_by()
-        .values_list("outcome")
-        .annotate(n=Count("id"))
+        SendItem.objects.filter(send=send).order_by().values_list("outcome").annotate(n=Count("id"))
     )
     found = dict(rows)
     counts = {outcome: found.get(outcome.value, 0) for outcome in InstanceOutcome}
@@ -100,7 +97,7 @@ def failure_groups(send: Send) -> list[FailureGroup]:
 
 def kinds(send: Send) -> list[dict[str, Any]]:
     """Return what was sent as what: rows by SOP class, stored and sent syntax, and outcome."""
-    return list(
+    rows = (
         SendItem.objects.filter(send=send)
         .exclude(sop_class_uid="")
         .order_by()
@@ -108,6 +105,7 @@ def kinds(send: Send) -> list[dict[str, Any]]:
         .annotate(instances=Count("id"), bytes=Sum("size"))
         .order_by("sop_class_uid", "transfer_syntax_uid", "outcome")
     )
+    return [dict(row) for row in rows]
 
 
 def associations_of(send: Send) -> list[Association]:

@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -101,7 +102,8 @@ class Receiver:
     def port(self) -> int:
         """The port that it really listens on."""
         assert self._server is not None
-        return int(self._server.socket.getsockname()[1])
+        listening: Any = self._server.socket
+        return int(listening.getsockname()[1])
 
     def start(self) -> None:
         """Listen.
@@ -133,7 +135,7 @@ class Receiver:
             self._server.ae.shutdown()
             self._server = None
 
-    def _choose_profile(self, event: evt.Event) -> None:
+    def _choose_profile(self, event: Any) -> None:
         """Decide what to accept of this proposal, before pynetdicom negotiates."""
         request = event.assoc.requestor.primitive
         profile = self._profiles.get(request.called_ae_title.strip())
@@ -147,7 +149,7 @@ class Receiver:
             profile, request.presentation_context_definition_list
         )
 
-    def _note_association(self, event: evt.Event) -> None:
+    def _note_association(self, event: Any) -> None:
         if self._notice is None:
             return
         assoc = event.assoc
@@ -166,7 +168,7 @@ class Receiver:
             }
         )
 
-    def _store(self, event: evt.Event) -> int:
+    def _store(self, event: Any) -> int:
         request = event.request
         content = request.DataSet.getvalue()
         called = event.assoc.requestor.primitive.called_ae_title.strip()
@@ -204,11 +206,11 @@ def _supported(
     return [build_context(uid, accepted) for uid, accepted in wanted.items()]
 
 
-def _echo(_event: evt.Event) -> int:
+def _echo(_event: Any) -> int:
     return SUCCESS
 
 
-def _set_no_delay(event: evt.Event) -> None:
+def _set_no_delay(event: Any) -> None:
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -265,7 +267,9 @@ def _await_end(*, with_stdin: bool) -> None:
     if with_stdin:
 
         def read() -> None:
-            sys.stdin.read()
+            # Not through sys.stdin, whose lock would be held when the interpreter ends.
+            while os.read(0, 4096):
+                pass
             ended.set()
 
         threading.Thread(target=read, daemon=True).start()

@@ -110,7 +110,7 @@ class OpenFile:
             SourceFailed: it is gone, no regular file, or not as it was scanned.
         """
         try:
-            self._file = open(source.path, "rb", buffering=0, opener=_open_carefully)
+            self._file = open(source.path, "rb", buffering=0, opener=_open_carefully)  # noqa: SIM115
         except OSError as error:
             raise SourceFailed(f"the file can't be opened: {_cause(error)}") from error
         self._source = source

@@ -120,7 +120,7 @@ def _check_group(element: _Element, position: int) -> None:
     group = element.tag >> 16
     if group == 0x0002:
         raise Malformed("file meta information stands inside the data set")
-    if group == 0 or group == 0xFFFE:
+    if group in (0, 0xFFFE):
         raise Malformed(f"what stands at byte {position} is no data element")
 
 

@@ -179,13 +179,15 @@ def _compare(source: Dataset, result: Dataset, ignored: frozenset[int]) -> None:
 
 def _data_tags(dataset: Dataset) -> set[int]:
     """Return the tags of elements that hold data: no group lengths, no padding (PS3.5 7.2, 7.1)."""
-    return {int(tag) for tag in dataset.keys() if tag & 0xFFFF and tag != _TRAILING_PADDING}
+    return {int(tag) for tag in list(dataset.keys()) if tag & 0xFFFF and tag != _TRAILING_PADDING}
 
 
 def _is_same(source: Dataset, result: Dataset, tag: int) -> bool:
-    before, after = source.get_item(tag), result.get_item(tag)
+    before: object = source.get_item(tag)
+    after: object = result.get_item(tag)
     if isinstance(before, RawDataElement) and isinstance(after, RawDataElement):
-        if (before.value or b"").rstrip(b"\0 ") == (after.value or b"").rstrip(b"\0 "):
+        unpadded = ((raw.value or b"").rstrip(b"\0 ") for raw in (before, after))
+        if next(unpadded) == next(unpadded):
             return True
     one: DataElement = source[tag]
     other: DataElement = result[tag]

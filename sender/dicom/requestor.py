@@ -343,10 +343,10 @@ class NetworkAssociation:
             else:
                 store = _Store(request, time.monotonic(), self._next_message_id())
                 with self._phase(Phase.TRANSFER):
-                    outcome = self._begin(store, data)
-                    if outcome is None:
+                    begun = self._begin(store, data)
+                    if begun is None:
                         upcoming = self._draw(requests)
-                        outcome = self._await(store)
+                    outcome = begun or self._await(store)
                 outcome = replace(outcome, seconds=time.monotonic() - store.started)
                 self._count(outcome)
             yield request, outcome
@@ -456,7 +456,7 @@ class NetworkAssociation:
             except dimse.Untrusted as error:
                 self._abort_for(f"The peer's answer can't be trusted: {error}.")
 
-    def _read_pdu(self, *, seconds: float) -> bytes:
+    def _read_pdu(self, *, seconds: float) -> bytes:  # noqa: RET503 - the rest never return
         """Read a P-DATA-TF PDU; whatever else comes ends the association."""
         assert self._wire is not None
         try:

@@ -7,6 +7,7 @@ loses what an audit needs: omitted, repeated and unknown contexts, reserved code
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -102,7 +103,7 @@ def _presentation_context(context: ProposedContext) -> PresentationContext:
     return proposed
 
 
-def _user_information(peer: Peer) -> list[object]:
+def _user_information(peer: Peer) -> list[Any]:
     maximum_length = MaximumLengthNotification()
     maximum_length.maximum_length_received = peer.maximum_length
     implementation = ImplementationClassUIDNotification()
@@ -112,7 +113,7 @@ def _user_information(peer: Peer) -> list[object]:
     return [maximum_length, implementation, version]
 
 
-def _role_selections(proposal: Proposal) -> list[object]:
+def _role_selections(proposal: Proposal) -> list[Any]:
     """Return one role item per abstract syntax that asks for roles (PS3.7 annex D.3.3.4)."""
     items: dict[str, object] = {}
     for context in proposal.contexts:

@@ -1,5 +1,6 @@
 """One TCP connection with a deadline on everything: nothing a peer does can block for ever."""
 
+import contextlib
 import ipaddress
 import selectors
 import socket
@@ -241,10 +242,8 @@ class Wire:
     def interrupt(self) -> None:
         """End the connection from another thread; whoever is blocked in it is woken."""
         self._interrupted = True
-        try:
+        with contextlib.suppress(OSError):  # it may be gone already, which is what was wanted
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is gone already, which is what was wanted
 
     def close(self) -> None:
         """Give the socket back. Safe to call twice."""

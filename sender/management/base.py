@@ -9,7 +9,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    SystemCheckError,
+)
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
@@ -47,6 +52,14 @@ class ConcordatCommand(BaseCommand):
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.formatter_class = argparse.HelpFormatter
         return parser
+
+    def check(self, *args: Any, **kwargs: Any) -> None:
+        """Check the settings; what is wrong there is wrong use, not our error."""
+        try:
+            super().check(*args, **kwargs)
+        except SystemCheckError as error:
+            error.returncode = WRONG_USE
+            raise
 
     def run(self, **options: Any) -> int:
         """Do the work; return the exit code.

@@ -43,9 +43,7 @@ class Destination(models.Model):
     name = models.CharField(max_length=80, unique=True, validators=[validate_name])
     ae_title = models.CharField("AE title", max_length=16, validators=[validate_ae_title])
     address = models.CharField(max_length=253)
-    port = models.PositiveIntegerField(
-        validators=[MinValueValidator(1), MaxValueValidator(65535)]
-    )
+    port = models.PositiveIntegerField(validators=[MinValueValidator(1), MaxValueValidator(65535)])
     calling_ae_title = models.CharField(
         "calling AE title",
         max_length=16,
@@ -108,9 +106,7 @@ class Destination(models.Model):
 class DestinationRevision(models.Model):
     """How a destination was configured at a time: insert-only, found again by its digest."""
 
-    destination = models.ForeignKey(
-        Destination, on_delete=models.PROTECT, related_name="revisions"
-    )
+    destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="revisions")
     digest = models.BinaryField(max_length=32)
     name = models.CharField(max_length=80)
     called_ae_title = models.CharField(max_length=16)
@@ -142,9 +138,7 @@ class DestinationSlot(models.Model):
 
     class Meta:
         constraints = (
-            models.UniqueConstraint(
-                name="destination_slot_once", fields=("destination", "number")
-            ),
+            models.UniqueConstraint(name="destination_slot_once", fields=("destination", "number")),
         )
 
     def __str__(self) -> str:

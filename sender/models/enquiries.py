@@ -17,9 +17,7 @@ class Enquiry(models.Model):
         detail: why it could not be run, in the user's words.
     """
 
-    destination = models.ForeignKey(
-        Destination, on_delete=models.CASCADE, related_name="enquiries"
-    )
+    destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="enquiries")
     kind = models.CharField(max_length=16, choices=Trigger.choices)
     template_version = models.ForeignKey(
         TemplateVersion, on_delete=models.PROTECT, related_name="+"

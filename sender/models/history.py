@@ -61,9 +61,7 @@ class TransferSyntaxListItem(models.Model):
     pk = models.CompositePrimaryKey("list_id", "position")
     list = models.ForeignKey(TransferSyntaxList, on_delete=models.PROTECT, related_name="items")
     position = models.PositiveSmallIntegerField()
-    transfer_syntax = models.ForeignKey(
-        TransferSyntax, on_delete=models.PROTECT, related_name="+"
-    )
+    transfer_syntax = models.ForeignKey(TransferSyntax, on_delete=models.PROTECT, related_name="+")
 
 
 class PresentationContextDefinitionList(models.Model):
@@ -89,9 +87,7 @@ class ProposedPresentationContext(models.Model):
         PresentationContextDefinitionList, on_delete=models.PROTECT, related_name="contexts"
     )
     presentation_context_id = models.PositiveSmallIntegerField()
-    abstract_syntax = models.ForeignKey(
-        AbstractSyntax, on_delete=models.PROTECT, related_name="+"
-    )
+    abstract_syntax = models.ForeignKey(AbstractSyntax, on_delete=models.PROTECT, related_name="+")
     transfer_syntax_list = models.ForeignKey(
         TransferSyntaxList, on_delete=models.PROTECT, related_name="+"
     )

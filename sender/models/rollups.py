@@ -16,7 +16,9 @@ from sender.negotiation.outcomes import AssociationKind, Verdict
 class DefinitionListSyntax(models.Model):
     """How often a proposal proposes a transfer syntax: what is unknown without an answer."""
 
-    pk = models.CompositePrimaryKey("definition_list_id", "abstract_syntax_id", "transfer_syntax_id")
+    pk = models.CompositePrimaryKey(
+        "definition_list_id", "abstract_syntax_id", "transfer_syntax_id"
+    )
     definition_list = models.ForeignKey(
         PresentationContextDefinitionList, on_delete=models.CASCADE, related_name="+"
     )

@@ -151,9 +151,7 @@ class SendBatch(models.Model):
     definition_list = models.ForeignKey(
         PresentationContextDefinitionList, on_delete=models.PROTECT, related_name="+"
     )
-    state = models.CharField(
-        max_length=16, choices=BatchState.choices, default=BatchState.READY
-    )
+    state = models.CharField(max_length=16, choices=BatchState.choices, default=BatchState.READY)
     priority = models.SmallIntegerField(default=0)
     attempt = models.PositiveSmallIntegerField(default=0)
     failures = models.PositiveSmallIntegerField(default=0)
@@ -165,13 +163,9 @@ class SendBatch(models.Model):
 
     class Meta:
         ordering = ("send", "number")
-        constraints = (
-            models.UniqueConstraint(name="send_batch_once", fields=("send", "number")),
-        )
+        constraints = (models.UniqueConstraint(name="send_batch_once", fields=("send", "number")),)
         indexes = (
-            models.Index(
-                name="batch_to_claim", fields=("destination", "state", "next_attempt_at")
-            ),
+            models.Index(name="batch_to_claim", fields=("destination", "state", "next_attempt_at")),
             models.Index(
                 name="batch_leased",
                 fields=("lease_until",),
@@ -192,9 +186,7 @@ class SendItem(models.Model):
         last_attempt: uid of the association in which it was last tried.
     """
 
-    send = models.ForeignKey(
-        Send, on_delete=models.CASCADE, related_name="items", db_index=False
-    )
+    send = models.ForeignKey(Send, on_delete=models.CASCADE, related_name="items", db_index=False)
     batch = models.ForeignKey(
         SendBatch, on_delete=models.SET_NULL, null=True, related_name="items", db_index=False
     )

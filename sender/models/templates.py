@@ -34,9 +34,7 @@ class ContextTemplate(models.Model):
 class TemplateVersion(models.Model):
     """One version of a template: written once, never changed."""
 
-    template = models.ForeignKey(
-        ContextTemplate, on_delete=models.PROTECT, related_name="versions"
-    )
+    template = models.ForeignKey(ContextTemplate, on_delete=models.PROTECT, related_name="versions")
     version = models.PositiveIntegerField()
     digest = models.BinaryField(max_length=32)
     document: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField()
@@ -47,9 +45,7 @@ class TemplateVersion(models.Model):
     class Meta:
         ordering = ("template", "-version")
         constraints = (
-            models.UniqueConstraint(
-                name="template_version_once", fields=("template", "version")
-            ),
+            models.UniqueConstraint(name="template_version_once", fields=("template", "version")),
         )
 
     def __str__(self) -> str:

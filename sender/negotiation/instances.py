@@ -10,7 +10,7 @@ class DataKind:
     Attributes:
         sop_class: SOP Class UID.
         transfer_syntax: the transfer syntax the data are stored in.
-        lossy: whether the pixel data have been compressed with loss; None: not known, counts as lossy.
+        lossy: whether pixel data have been compressed with loss; None: not known, counts so.
     """
 
     sop_class: str

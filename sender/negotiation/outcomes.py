@@ -392,7 +392,7 @@ class StoreOutcome:
 
 @dataclass(frozen=True, slots=True)
 class EchoOutcome:
-    """What became of one C-ECHO request, PS3.7 section 9.1.5: `status` is None without an answer."""
+    """What became of one C-ECHO request (PS3.7 section 9.1.5); no answer, no `status`."""
 
     status: int | None
     detail: str = ""

@@ -4,11 +4,16 @@ It works on kinds, not on instances, so that millions of files cost no more than
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from sender.negotiation import sop_classes, syntaxes
-from sender.negotiation.contexts import MAXIMUM_CONTEXTS, ContextSpec, Proposal
+from sender.negotiation.contexts import (
+    MAXIMUM_CONTEXTS,
+    ContextSpec,
+    Proposal,
+    ProposedContext,
+)
 from sender.negotiation.instances import DataKind
 from sender.negotiation.matching import Conversion, conversion_of, why_not_converted
 from sender.negotiation.rules import TemplateOptions, TemplateSpec
@@ -99,11 +104,17 @@ def _assign(kind: DataKind, proposals: list[Proposal], options: TemplateOptions)
     convertible = conversion_of(kind, options) is not Conversion.NONE
     for accept in ({kind.transfer_syntax}, syntaxes.FREELY_CONVERTIBLE if convertible else set()):
         for index, proposal in enumerate(proposals):
-            for context in proposal.contexts:
-                if context.abstract_syntax == kind.sop_class and context.scu_role is not False:
-                    if accept & set(context.transfer_syntaxes):
-                        return index
+            if any(_may_carry(context, kind, accept) for context in proposal.contexts):
+                return index
     return None
+
+
+def _may_carry(context: ProposedContext, kind: DataKind, accept: Set[str]) -> bool:
+    return (
+        context.abstract_syntax == kind.sop_class
+        and context.scu_role is not False
+        and not accept.isdisjoint(context.transfer_syntaxes)
+    )
 
 
 def _reason(kind: DataKind, options: TemplateOptions) -> str:

@@ -85,7 +85,7 @@ class Tally:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's 95 % interval of the rate on associations: contexts of one aren't independent."""
+        """Wilson's 95 % interval, on associations: contexts of one aren't independent."""
         if self.rate is None or not self.decided:
             return None
         return wilson(self.rate * self.decided, self.decided)

@@ -4,7 +4,6 @@ Delays are in units of the base delay (CONTRACT.md: 60 s), so that an installati
 """
 
 from dataclasses import dataclass
-from typing import assert_never
 
 from sender.negotiation.outcomes import (
     AssociationKind,
@@ -143,32 +142,28 @@ def after_association(outcome: AssociationOutcome) -> RetryDecision:
     return after_kind(outcome.kind, phase=outcome.phase)
 
 
+_KINDS = {
+    AssociationKind.ESTABLISHED: DONE,
+    AssociationKind.NO_CONTEXT_ACCEPTED: NO_CONTEXT,
+    AssociationKind.REJECTED: RESERVED_REJECTION,
+    AssociationKind.DNS_FAILED: CONFIGURATION,
+    AssociationKind.TLS_FAILED: CONFIGURATION,
+    AssociationKind.TCP_FAILED: UNREACHABLE,
+    AssociationKind.TIMED_OUT: BROKEN,
+    AssociationKind.REFUSED_LOCALLY: LOCAL,
+    AssociationKind.ABORTED_BY_PEER: BROKEN,
+    AssociationKind.ABORTED_BY_US: BROKEN,
+    AssociationKind.CONNECTION_LOST: BROKEN,
+    AssociationKind.INTERRUPTED: BROKEN,
+}
+assert set(_KINDS) == set(AssociationKind)
+
+
 def after_kind(kind: AssociationKind, *, phase: Phase = Phase.NEGOTIATION) -> RetryDecision:
     """Decide on an association by how its negotiation ended."""
-    match kind:
-        case AssociationKind.ESTABLISHED:
-            return DONE
-        case AssociationKind.NO_CONTEXT_ACCEPTED:
-            return NO_CONTEXT
-        case AssociationKind.REJECTED:
-            return RESERVED_REJECTION
-        case AssociationKind.DNS_FAILED | AssociationKind.TLS_FAILED:
-            return CONFIGURATION
-        case AssociationKind.TCP_FAILED:
-            return UNREACHABLE
-        case AssociationKind.TIMED_OUT:
-            return BROKEN if phase is Phase.NEGOTIATION else UNREACHABLE
-        case AssociationKind.REFUSED_LOCALLY:
-            return LOCAL
-        case (
-            AssociationKind.ABORTED_BY_PEER
-            | AssociationKind.ABORTED_BY_US
-            | AssociationKind.CONNECTION_LOST
-            | AssociationKind.INTERRUPTED
-        ):
-            return BROKEN
-        case _:
-            assert_never(kind)
+    if kind is AssociationKind.TIMED_OUT and phase is not Phase.NEGOTIATION:
+        return UNREACHABLE
+    return _KINDS[kind]
 
 
 def delay(decision: RetryDecision, attempt: int, *, base_seconds: float, jitter: float) -> float:

@@ -167,9 +167,26 @@ def _parse_context(item: object, number: int, problems: list[Problem]) -> Contex
     if not isinstance(item, Mapping):
         problems.append(Problem("A presentation context is an object.", number))
         return None
+    found = _context_problems(item, number)
+    problems += found
+    if found:
+        return None
+    try:
+        return ContextSpec(
+            abstract_syntax=item["abstract_syntax"],
+            transfer_syntaxes=tuple(item["transfer_syntaxes"]),
+            private_ok=item.get("private_ok", False),
+            scu_role=item.get("scu_role"),
+            scp_role=item.get("scp_role"),
+        )
+    except InvalidProposal as error:
+        problems.append(Problem(str(error), number))
+        return None
+
+
+def _context_problems(item: Mapping[str, Any], number: int) -> list[Problem]:
     found = _unknown_keys(item, _CONTEXT_KEYS, number)
-    abstract_syntax = item.get("abstract_syntax")
-    if not isinstance(abstract_syntax, str):
+    if not isinstance(item.get("abstract_syntax"), str):
         found.append(Problem('"abstract_syntax" must be a UID.', number))
     listed = item.get("transfer_syntaxes")
     if not isinstance(listed, list) or not all(isinstance(uid, str) for uid in listed):
@@ -179,20 +196,7 @@ def _parse_context(item: object, number: int, problems: list[Problem]) -> Contex
     for role in ("scu_role", "scp_role"):
         if not isinstance(item.get(role), bool | None):
             found.append(Problem(f'"{role}" must be true, false or null.', number))
-    problems += found
-    if found or not isinstance(abstract_syntax, str) or not isinstance(listed, list):
-        return None
-    try:
-        return ContextSpec(
-            abstract_syntax=abstract_syntax,
-            transfer_syntaxes=tuple(listed),
-            private_ok=item.get("private_ok", False),
-            scu_role=item.get("scu_role"),
-            scp_role=item.get("scp_role"),
-        )
-    except InvalidProposal as error:
-        problems.append(Problem(str(error), number))
-        return None
+    return found
 
 
 def to_document(spec: TemplateSpec) -> dict[str, Any]:

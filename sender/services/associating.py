@@ -1,4 +1,4 @@
-"""One association on record: the attempt before it, the evidence during it, the history after it."""
+"""One association on record: the attempt before, the evidence during, the history after it."""
 
 import uuid
 from dataclasses import dataclass, field

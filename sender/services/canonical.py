@@ -29,17 +29,22 @@ def _prefixed(value: Value) -> bytes:
 
 def _content(value: Value) -> tuple[bytes, bytes]:
     """Return a letter for the type and the bytes; times are whole microseconds since 1970."""
-    if value is None:
-        return b"n", b""
-    if isinstance(value, bool):
-        return b"o", b"\x01" if value else b"\x00"
-    if isinstance(value, int):
-        return b"i", str(value).encode("ascii")
-    if isinstance(value, bytes):
-        return b"b", value
-    if isinstance(value, datetime):
-        whole = int(value.timestamp()) * 1_000_000 + value.microsecond
-        return b"t", str(whole).encode("ascii")
-    if isinstance(value, UUID):
-        return b"u", value.bytes
-    return b"s", (value.isoformat() if isinstance(value, date) else value).encode("utf-8")
+    match value:
+        case None:
+            found = b"n", b""
+        case bool():
+            found = b"o", b"\x01" if value else b"\x00"
+        case int():
+            found = b"i", str(value).encode("ascii")
+        case bytes():
+            found = b"b", value
+        case datetime():
+            whole = int(value.timestamp()) * 1_000_000 + value.microsecond
+            found = b"t", str(whole).encode("ascii")
+        case UUID():
+            found = b"u", value.bytes
+        case date():
+            found = b"s", value.isoformat().encode("ascii")
+        case _:
+            found = b"s", value.encode("utf-8")
+    return found

@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from dataclasses import asdict, dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -15,7 +16,9 @@ from sender.negotiation.peers import DEFAULT_CALLING_AE_TITLE, DEFAULT_MAXIMUM_L
 from sender.services.audit import write_entry
 from sender.services.canonical import digest
 
-_METADATA = frozenset({ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254")})
+_METADATA = frozenset(
+    {ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254")}
+)
 
 
 class InvalidDestination(ValueError):
@@ -61,9 +64,7 @@ def add_destination(facts: DestinationFacts, *, actor: str, confirmed: bool) -> 
     Raises:
         NameTaken, InvalidDestination.
     """
-    destination = Destination(
-        **asdict(facts), confirmed_at=timezone.now() if confirmed else None
-    )
+    destination = Destination(**asdict(facts), confirmed_at=timezone.now() if confirmed else None)
     if Destination.objects.filter(name=facts.name).exists():
         raise NameTaken(f"There is a destination {facts.name} already.")
     _save(destination, actor, "destination.add", asdict(facts))
@@ -91,9 +92,7 @@ def change_destination(
     return destination
 
 
-def _save(
-    destination: Destination, actor: str, action: str, facts: dict[str, object]
-) -> None:
+def _save(destination: Destination, actor: str, action: str, facts: dict[str, object]) -> None:
     try:
         destination.full_clean()
     except ValidationError as error:
@@ -134,7 +133,7 @@ def _own_port_problem(port: int) -> str:
 
 def current_revision(destination: Destination) -> DestinationRevision:
     """Return the revision that describes a destination as it is now, written if it is new."""
-    values = {
+    values: dict[str, Any] = {
         "name": destination.name,
         "called_ae_title": destination.ae_title,
         "calling_ae_title": destination.calling_ae_title,

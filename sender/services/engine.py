@@ -184,9 +184,7 @@ def _expire_batches(now: datetime) -> None:
             next_attempt_at=now + timedelta(seconds=pause),
             detail="The worker vanished; its lease ran out.",
         )
-    cancelled = SendBatch.objects.filter(
-        state=BatchState.READY, send__state=SendState.CANCELLING
-    )
+    cancelled = SendBatch.objects.filter(state=BatchState.READY, send__state=SendState.CANCELLING)
     cancelled.update(state=BatchState.CANCELLED)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.utils import timezone
@@ -35,6 +35,11 @@ def sender_state() -> SenderState:
     )
     seconds = None if newest is None else (timezone.now() - newest).total_seconds()
     return SenderState(seconds, tickets.waiting())
+
+
+def last_seen(name: str) -> datetime | None:
+    """Return when the process called `name` last gave a sign of life."""
+    return WorkerHeartbeat.objects.filter(name=name).values_list("seen_at", flat=True).first()
 
 
 def beat(name: str, kind: str) -> None:

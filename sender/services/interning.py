@@ -67,7 +67,7 @@ def abstract_syntax_id(uid: str) -> int:
 
 
 def transfer_syntax_id(uid: str) -> int:
-    """Return the row of a transfer syntax; text of a peer that is no UID is cut to 64 characters."""
+    """Return the row of a transfer syntax; a peer's text that is no UID is cut to 64 letters."""
     uid = uid[:64]
     known = syntaxes.find(uid)
     rest = {

@@ -96,9 +96,7 @@ def claim_batch(
     due = due.filter(send_id=send_id) if send_id else due.filter(send__inline=False)
     candidates = due.order_by("-priority", "next_attempt_at", "id")
     for batch_id, fence in candidates.values_list("id", "fence")[:8]:
-        taken = SendBatch.objects.filter(
-            id=batch_id, fence=fence, state=BatchState.READY
-        ).update(
+        taken = SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.READY).update(
             state=BatchState.RUNNING,
             owner=owner,
             fence=fence + 1,
@@ -113,7 +111,5 @@ def claim_batch(
 def extend_batch(lease: BatchLease) -> bool:
     """Hold the batch longer; False if somebody else has it now."""
     until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
-    held = SendBatch.objects.filter(
-        id=lease.batch_id, fence=lease.fence, state=BatchState.RUNNING
-    )
+    held = SendBatch.objects.filter(id=lease.batch_id, fence=lease.fence, state=BatchState.RUNNING)
     return held.update(lease_until=until) == 1

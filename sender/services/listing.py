@@ -66,7 +66,7 @@ def plan_send(send_id: int) -> None:
     if rows is not None:
         spec = send.template_version.spec
         rows = settle_duplicates(rows)
-        planned = plan({row.found.kind for row in rows if _is_sendable(row)}, spec)
+        planned = plan({found.kind for found in map(_sendable, rows) if found}, spec)
         _refuse_unplanned(rows, planned)
         _write_rows(send, rows, planned)
         send.plan = describe_plan(rows, planned, spec)
@@ -156,8 +156,8 @@ def _digest(row: Row) -> str | None:
         return None
 
 
-def _is_sendable(row: Row) -> bool:
-    return isinstance(row.found, ScannedInstance) and not row.reason
+def _sendable(row: Row) -> ScannedInstance | None:
+    return row.found if isinstance(row.found, ScannedInstance) and not row.reason else None
 
 
 def _refuse_unplanned(rows: Iterable[Row], planned: SendPlan) -> None:
@@ -203,10 +203,10 @@ def _write_rows(send: Send, rows: list[Row], planned: SendPlan) -> None:
     """Replace the rows of a send, in pages, each in a transaction of its own."""
     SendItem.objects.filter(send=send).delete()
     SendBatch.objects.filter(send=send).delete()
-    sendable = [row for row in rows if _is_sendable(row)]
+    sendable = [row for row in rows if _sendable(row)]
     instances = [row.found for row in sendable if isinstance(row.found, ScannedInstance)]
     lists = [definition_list_id(proposal) for proposal in planned.proposals]
-    items = [_item(send, row) for row in rows if not _is_sendable(row)]
+    items = [_item(send, row) for row in rows if not _sendable(row)]
     now = timezone.now()
     for number, (proposal, members) in enumerate(
         cut_batches(instances, dict(planned.assignments)), start=1
@@ -283,7 +283,9 @@ def _kind_entry(kind: DataKind, planned: SendPlan, spec: TemplateSpec) -> dict[s
     if kind in planned.assignments:
         proposal = planned.proposals[planned.assignments[kind]]
         granted = [
-            ContextOutcome(context, negotiated=True, result=0, accepted=context.transfer_syntaxes[0])
+            ContextOutcome(
+                context, negotiated=True, result=0, accepted=context.transfer_syntaxes[0]
+            )
             for context in proposal.contexts
         ]
         choice = choose(kind, granted, spec.options)
@@ -307,9 +309,7 @@ def _close(send: Send, rows: list[Row] | None) -> None:
     """Mark a send as planned and let it go on, unless it was cancelled meanwhile."""
     with transaction.atomic():
         mine = Send.objects.filter(pk=send.pk, owner=send.owner)
-        if not mine.update(
-            plan=send.plan, planned_at=timezone.now(), owner="", lease_until=None
-        ):
+        if not mine.update(plan=send.plan, planned_at=timezone.now(), owner="", lease_until=None):
             return
         if rows is None:
             pass
@@ -319,7 +319,7 @@ def _close(send: Send, rows: list[Row] | None) -> None:
             sending.move_send(send.pk, SendState.FAILED)
         else:
             Send.objects.filter(pk=send.pk).update(listed=len(rows))
-            if sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,)):
-                if not send.inline:
-                    tickets.issue_work(send.destination_id)
+            is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
+            if is_queued and not send.inline:
+                tickets.issue_work(send.destination_id)
     sending.finish_if_done(send.pk)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -24,7 +25,6 @@ from sender.models import (
     Destination,
     DestinationRevision,
     InstanceAttempt,
-
     Send,
     TemplateVersion,
     Trigger,
@@ -309,9 +309,7 @@ def record_digest(
             bytes(row.peer_identity.digest) if row.peer_identity else b"",
             bytes(row.endpoint.digest),
             _pdus_digest((pdu.sent, pdu.name, pdu.content) for pdu in outcome.pdus),
-            digest_of_all(
-                digest(t.context_id, t.instances, t.bytes) for t in outcome.traffic
-            ),
+            digest_of_all(digest(t.context_id, t.instances, t.bytes) for t in outcome.traffic),
             _studies_digest(studies),
             bytes(row.instances_digest),
         ],
@@ -348,10 +346,8 @@ def verify_record(row: Association) -> bool:
             bytes(row.result_list.digest),
             bytes(row.peer_identity.digest) if row.peer_identity else b"",
             bytes(row.endpoint.digest),
-            _pdus_digest((link.sent, link.pdu.name, link.pdu.content) for link in pdus),
-            digest_of_all(
-                digest(t.presentation_context_id, t.instances, t.bytes) for t in traffic
-            ),
+            _pdus_digest((link.sent, link.pdu.name, bytes(link.pdu.content)) for link in pdus),
+            digest_of_all(digest(t.presentation_context_id, t.instances, t.bytes) for t in traffic),
             _studies_digest(studies),
             instances,
         ],
@@ -388,7 +384,7 @@ def _write_evidence(
 
 
 def _count_day(row: Association) -> None:
-    adapt: Callable[[datetime], object] = connection.ops.adapt_datetimefield_value
+    adapt: Callable[[datetime], Any] = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:
         cursor.execute(
             _UPSERT_DAY,

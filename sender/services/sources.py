@@ -8,7 +8,6 @@ from pathlib import Path
 
 from django.conf import settings
 
-
 _ESCAPED = "file:"
 """No absolute path begins so."""
 
@@ -69,7 +68,7 @@ def resolve_source(path: str, roots: list[Path] | None) -> str:
 
 
 def stored_path(path: str) -> str:
-    """Write a path so that any database takes it: names that are no UTF-8 become a file: address."""
+    """Write a path so that any database takes it: a name that is no UTF-8 becomes file:…"""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:

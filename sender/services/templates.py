@@ -60,8 +60,10 @@ def find_version(name: str) -> TemplateVersion:
     versions = TemplateVersion.objects.select_related("template").filter(template__name=title)
     if number and not number.isdecimal():
         raise UnknownName(f"{name}: the version of a template is a number, as in NAME@2.")
-    found = versions.filter(version=int(number)).first() if number else (
-        versions.order_by("-version").first()
+    found = (
+        versions.filter(version=int(number)).first()
+        if number
+        else (versions.order_by("-version").first())
     )
     if found is None:
         raise UnknownName(f"There is no template {name}.")

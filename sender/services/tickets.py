@@ -5,6 +5,7 @@ issues tickets again.
 """
 
 from django.db import transaction
+from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
@@ -29,8 +30,9 @@ def issue_enquiry(enquiry_id: int) -> None:
 
 
 def waiting() -> int:
-    """Return how many tickets wait or are being worked on."""
-    return OrmQ.objects.count()
+    """Return how many tickets wait; one that a worker has taken is locked and waits no more."""
+    count: int = OrmQ.objects.filter(lock__lte=timezone.now()).count()
+    return count
 
 
 def _issue(task: str, number: int, *, cluster: str) -> None:

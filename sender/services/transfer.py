@@ -141,9 +141,7 @@ def _due_items(batch: SendBatch) -> Iterator[SendItem]:
     return items.order_by("attempts", "position").iterator(chunk_size=2000)
 
 
-def _open(
-    batch: SendBatch, lease: BatchLease, slot: SlotLease, requestor: Requestor | None
-) -> Run:
+def _open(batch: SendBatch, lease: BatchLease, slot: SlotLease, requestor: Requestor | None) -> Run:
     opened = associate(
         _errand(batch, lease), proposal_of(batch.definition_list), requestor=requestor
     )
@@ -200,9 +198,7 @@ def _requests(
             yield request
 
 
-def _request(
-    run: Run, item: SendItem, kind: DataKind, choice: Choice
-) -> StoreRequest | None:
+def _request(run: Run, item: SendItem, kind: DataKind, choice: Choice) -> StoreRequest | None:
     """Return the request for an item, converted if need be; None if it can't be made."""
     scanned = _scanned(item, kind)
     source: FileRange | bytes = FileRange.of(scanned)
@@ -276,9 +272,7 @@ def _take_result(run: Run, item: SendItem, choice: Choice, outcome: StoreOutcome
 def _change(send: Send, item: SendItem, choice: Choice, outcome: StoreOutcome) -> ItemChange:
     """Decide what a result makes of an item: final, or pending until its next attempt."""
     decision = retry.after_store(outcome)
-    again = decision.retry and item.attempts < min(
-        send.allowed_retries, decision.attempts_allowed
-    )
+    again = decision.retry and item.attempts < min(send.allowed_retries, decision.attempts_allowed)
     return ItemChange(
         outcome=InstanceOutcome.PENDING if again else outcome.outcome,
         reason=_reason(outcome)[:600],
@@ -296,7 +290,10 @@ def _reason(outcome: StoreOutcome) -> str:
 
 def _due_at(decision: RetryDecision, attempt: int) -> datetime:
     seconds = retry.delay(
-        decision, attempt, base_seconds=settings.RETRY_BASE_SECONDS, jitter=random()
+        decision,
+        attempt,
+        base_seconds=settings.RETRY_BASE_SECONDS,
+        jitter=random(),  # noqa: S311 - spreads load, guards nothing
     )
     return timezone.now() + timedelta(seconds=seconds)
 
@@ -420,17 +417,20 @@ def _close_batch(
     now = timezone.now()
     changes: dict[str, object] = {"state": BatchState.DONE, "next_attempt_at": now}
     if pending.exists():
-        changes = {"state": BatchState.READY, "next_attempt_at": _next_attempt(pending, now + pause)}
+        changes = {
+            "state": BatchState.READY,
+            "next_attempt_at": _next_attempt(pending, now + pause),
+        }
         if Send.objects.filter(pk=batch.send_id, state=SendState.CANCELLING).exists():
             changes = {"state": BatchState.CANCELLED}
-    SendBatch.objects.filter(
-        pk=batch.pk, fence=lease.fence, state=BatchState.RUNNING
-    ).update(owner="", lease_until=None, failures=failures, detail=detail[:400], **changes)
+    SendBatch.objects.filter(pk=batch.pk, fence=lease.fence, state=BatchState.RUNNING).update(
+        owner="", lease_until=None, failures=failures, detail=detail[:400], **changes
+    )
 
 
 def _next_attempt(pending: QuerySet[SendItem], earliest: datetime) -> datetime:
     """Return when something of the batch is due: now for untried items, else the first retry."""
     if pending.filter(retry_at__isnull=True).exists():
         return earliest
-    first = pending.aggregate(first=Min("retry_at"))["first"]
+    first: datetime = pending.aggregate(first=Min("retry_at"))["first"]
     return max(earliest, first)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from sender.dicom import encoding, files
 from sender.dicom.requestor import FileRange, NetworkRequestor, StoreRequest
@@ -46,11 +47,14 @@ def scanned(path: Path) -> ScannedInstance:
     return found
 
 
+DEFAULT_OPTIONS = TemplateOptions()
+
+
 def send(
     running: peers.RunningPeer,
     proposal: Proposal,
     instances: list[ScannedInstance],
-    options: TemplateOptions = TemplateOptions(),
+    options: TemplateOptions = DEFAULT_OPTIONS,
 ) -> dict[str, StoreOutcome | Refusal]:
     """Send instances as the product's rules choose; return what became of each."""
     association = NetworkRequestor().associate(peer_of(running), proposal)
@@ -74,9 +78,7 @@ def _request(instance: ScannedInstance, choice: Choice) -> StoreRequest:
     source: FileRange | bytes = FileRange.of(instance)
     if choice.conversion is not Conversion.NONE:
         source = encoding.convert(instance, choice.transfer_syntax).content
-    return StoreRequest(
-        instance.kind.sop_class, instance.sop_instance, choice.context_id, source
-    )
+    return StoreRequest(instance.kind.sop_class, instance.sop_instance, choice.context_id, source)
 
 
 def test_contexts_may_be_set_as_a_list(storescp: peers.RunningPeer) -> None:
@@ -123,9 +125,9 @@ def test_mixed_data_travel_in_two_contexts_of_one_abstract_syntax(
     jpeg = _jpeg_ct(tmp_path / "b.dcm")
     proposal = Proposal.of([ContextSpec(CT, (ILE,)), ContextSpec(CT, (JPEG,))])
     became = send(storescp, proposal, [scanned(plain), scanned(jpeg)])
-    assert [outcome.outcome for outcome in became.values() if isinstance(outcome, StoreOutcome)] == [
-        InstanceOutcome.SENT
-    ] * 2
+    assert [
+        outcome.outcome for outcome in became.values() if isinstance(outcome, StoreOutcome)
+    ] == [InstanceOutcome.SENT] * 2
     arrived = {
         dcmread(path).SOPInstanceUID: dcmread(path).file_meta.TransferSyntaxUID
         for path in storescp.stored.iterdir()
@@ -138,8 +140,8 @@ def _jpeg_ct(path: Path) -> Path:
     from pydicom.data import get_testdata_file
 
     dataset = dcmread(str(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm")))
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CT
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.2"
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = UID(CT)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.2")
     assert dataset.file_meta.TransferSyntaxUID == JPEG
     dataset.save_as(path)
     return path
@@ -184,9 +186,7 @@ def test_compressed_data_are_decompressed_where_only_an_uncompressed_context_is_
     path = write_instance(
         tmp_path / "a.dcm", sop_instance="1.2.1", transfer_syntax=syntaxes.RLE_LOSSLESS
     )
-    proposal = Proposal.of(
-        [ContextSpec(CT, (syntaxes.RLE_LOSSLESS,)), ContextSpec(CT, (ELE, ILE))]
-    )
+    proposal = Proposal.of([ContextSpec(CT, (syntaxes.RLE_LOSSLESS,)), ContextSpec(CT, (ELE, ILE))])
     with peers.storescp(tmp_path / "scp", "+B") as running:
         became = send(running, proposal, [scanned(path)])
         assert _outcomes(became) == [InstanceOutcome.SENT]
@@ -200,9 +200,7 @@ def test_data_that_nothing_fits_are_refused_with_the_reason(tmp_path: Path) -> N
     path = write_instance(
         tmp_path / "a.dcm", sop_instance="1.2.1", transfer_syntax=syntaxes.RLE_LOSSLESS
     )
-    proposal = Proposal.of(
-        [ContextSpec(CT, (syntaxes.RLE_LOSSLESS,)), ContextSpec(CT, (ILE,))]
-    )
+    proposal = Proposal.of([ContextSpec(CT, (syntaxes.RLE_LOSSLESS,)), ContextSpec(CT, (ILE,))])
     never = TemplateOptions(decompress=DecompressPolicy.NEVER)
     with peers.storescp(tmp_path / "scp") as running:
         (became,) = send(running, proposal, [scanned(path)], never).values()

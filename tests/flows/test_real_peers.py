@@ -92,9 +92,7 @@ def assert_accounted_for(send: Send) -> None:
 
 
 def sent(send: Send) -> list[SendItem]:
-    return list(
-        send.items.filter(outcome__in=(InstanceOutcome.SENT, InstanceOutcome.WARNING))
-    )
+    return list(send.items.filter(outcome__in=(InstanceOutcome.SENT, InstanceOutcome.WARNING)))
 
 
 def test_every_file_is_accounted_for_and_what_is_called_sent_arrived(
@@ -119,9 +117,7 @@ def _arrived(peer: peers.RunningPeer) -> dict[str, bytes]:
         contents = [_fetch(f"{base}/{name}/file") for name in names]
     else:
         contents = [p.read_bytes() for p in peer.stored.rglob("*") if _is_instance(p)]
-    return {
-        str(dcmread(BytesIO(c), stop_before_pixels=True).SOPInstanceUID): c for c in contents
-    }
+    return {str(dcmread(BytesIO(c), stop_before_pixels=True).SOPInstanceUID): c for c in contents}
 
 
 def _fetch(address: str) -> bytes:
@@ -141,8 +137,11 @@ def _assert_same_content(item: SendItem, content: bytes) -> None:
         Path(item.path).read_bytes()
     ):
         return
-    ignored = {"PixelData"} | ({"PhotometricInterpretation", "PlanarConfiguration"}
-                               if item.conversion == "decompress" else set())
+    ignored = {"PixelData"} | (
+        {"PhotometricInterpretation", "PlanarConfiguration"}
+        if item.conversion == "decompress"
+        else set()
+    )
     if item.conversion == "decompress":
         ignored |= {"BitsStored", "HighBit", "BitsAllocated", "PixelRepresentation"}
     assert _plain(source, ignored) == _plain(received, ignored), item.relative_path
@@ -172,8 +171,10 @@ def _value(value: object) -> object:
         return _plain(value, set())
     if isinstance(value, bytes):
         return value.rstrip(b"\0 ")
-    if isinstance(value, list | tuple) or hasattr(value, "__iter__") and not isinstance(value, str):
-        return [_value(one) for one in value]  # type: ignore[union-attr]
+    if isinstance(value, list | tuple) or (
+        hasattr(value, "__iter__") and not isinstance(value, str)
+    ):
+        return [_value(one) for one in value]
     return str(value).strip()
 
 

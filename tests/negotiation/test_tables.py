@@ -52,7 +52,7 @@ def test_short_names_are_unique() -> None:
 
 
 def test_uncompressed_and_deflated_convert_freely_while_endianness_stays() -> None:
-    free = [s for s in (*syntaxes.FREELY_CONVERTIBLE, syntaxes.EXPLICIT_VR_BE)]
+    free = [*syntaxes.FREELY_CONVERTIBLE, syntaxes.EXPLICIT_VR_BE]
     pairs = {(a, b) for a in free for b in free if syntaxes.freely_convertible(a, b)}
     little = syntaxes.FREELY_CONVERTIBLE
     assert pairs == {(a, b) for a in little for b in little} | {

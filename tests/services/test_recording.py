@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -49,7 +50,9 @@ answers = st.lists(
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers)
-def test_whatever_a_peer_answers_is_stored_and_read_back(given_answers: list[ContextAnswer]) -> None:
+def test_whatever_a_peer_answers_is_stored_and_read_back(
+    given_answers: list[ContextAnswer],
+) -> None:
     to = factories.destination(f"pacs {uuid.uuid4()}")
     contexts, strays = answered(PROPOSAL, tuple(given_answers), {})
     value = factories.outcome(0, 0, 0)
@@ -174,11 +177,10 @@ def test_the_database_refuses_to_change_history(model: type, verb: str) -> None:
     recorded_with_instances()
     rows = model.objects.all()  # type: ignore[attr-defined]
     field = {"Association": "detail", "Pdu": "name", "InstanceAttempt": "detail"}[model.__name__]
+    change = partial(rows.update, **{field: "x"}) if verb == "update" else rows._raw_delete
+    arguments = () if verb == "update" else (rows.db,)
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
-        if verb == "update":
-            rows.update(**{field: "x"})
-        else:
-            rows._raw_delete(rows.db)
+        change(*arguments)
 
 
 def test_a_vanished_sender_leaves_an_interrupted_association() -> None:
@@ -207,4 +209,3 @@ def test_an_attempt_with_a_live_owner_is_left_alone() -> None:
     assert recording.sweep_attempts(timezone.now()) == 0
     assert AssociationAttempt.objects.get().closed_at is None
     assert recording.sweep_attempts(timezone.now() + timedelta(minutes=2)) == 1
-

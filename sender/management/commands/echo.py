@@ -21,9 +21,7 @@ class Command(ConcordatCommand):
 
     def run(self, **options: Any) -> int:
         destination = self.destination(options["name"])
-        came = contact(
-            destination, verification_version(), Trigger.ECHO, requested_by=self.actor
-        )
+        came = contact(destination, verification_version(), Trigger.ECHO, requested_by=self.actor)
         status = came.echo.status if came.echo else None
         row = came.association
         seconds = seconds_document(row)
