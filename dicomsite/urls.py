@@ -1,11 +1,15 @@
 """The site's addresses."""
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import include, path
 
+from sender.admin import site
 
-def _healthz(_request: HttpRequest) -> HttpResponse:
-    return HttpResponse("ok\n", content_type="text/plain")
+handler400 = "sender.web.pages.bad_request"
+handler403 = "sender.web.pages.forbidden"
+handler404 = "sender.web.pages.not_found"
+handler500 = "sender.web.pages.server_error"
 
-
-urlpatterns = [path("healthz/", _healthz)]
+urlpatterns = [
+    path("admin/", site.urls),
+    path("", include("sender.web.urls")),
+]

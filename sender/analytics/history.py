@@ -7,10 +7,17 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from sender.models import Association, ResultListOutcome
+from sender.models import (
+    NO_RESULT_LIST,
+    Association,
+    AssociationStudy,
+    DefinitionListSyntax,
+    ResultListOutcome,
+)
 from sender.models.reading import contexts_of
-from sender.negotiation.outcomes import ContextOutcome, Phase
+from sender.negotiation.outcomes import AssociationKind, ContextOutcome, Phase, Verdict
 
+NEGOTIATED = (AssociationKind.ESTABLISHED, AssociationKind.NO_CONTEXT_ACCEPTED)
 _PHASES = [phase for phase in Phase if phase is not Phase.LOCAL]
 
 
@@ -20,18 +27,24 @@ class HistoryQuery:
 
     Attributes:
         since, until: instants of the start, inclusive and exclusive.
-        transfer_syntax, abstract_syntax, verdicts: together, of one proposed pair.
+        transfer_syntax, abstract_syntax, verdicts: together, of one proposed pair; without
+            verdicts it was proposed at all, answered or not.
+        is_negotiated: whether the peer answered the proposal; None: either.
+        study: a Study Instance UID of which instances travelled.
     """
 
     destination_id: int | None = None
     outcome: str = ""
     trigger: str = ""
     send: int | None = None
+    template_id: int | None = None
     since: datetime | None = None
     until: datetime | None = None
     transfer_syntax: str = ""
     abstract_syntax: str = ""
     verdicts: tuple[str, ...] = ()
+    is_negotiated: bool | None = None
+    study: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +70,23 @@ def associations(query: HistoryQuery) -> QuerySet[Association]:
         "outcome": query.outcome or None,
         "trigger": query.trigger or None,
         "send_number": query.send,
+        "template_version__template_id": query.template_id,
         "started_at__gte": query.since,
         "started_at__lt": query.until,
     }
     wanted = Association.objects.filter(
         **{name: value for name, value in plain.items() if value is not None}
     )
-    if query.transfer_syntax or query.abstract_syntax or query.verdicts:
-        wanted = wanted.filter(result_list_id__in=_result_lists(query))
+    if query.verdicts:
+        wanted = wanted.filter(_answered(query))
+    elif query.transfer_syntax or query.abstract_syntax:
+        wanted = wanted.filter(definition_list_id__in=_definition_lists(query))
+    if query.is_negotiated is not None:
+        is_negotiated = Q(outcome__in=NEGOTIATED)
+        wanted = wanted.filter(is_negotiated if query.is_negotiated else ~is_negotiated)
+    if query.study:
+        studies = AssociationStudy.objects.filter(study_instance_uid=query.study)
+        wanted = wanted.filter(pk__in=studies.values_list("association_id", flat=True))
     return wanted.select_related(
         "destination_revision",
         "template_version__template",
@@ -73,6 +95,26 @@ def associations(query: HistoryQuery) -> QuerySet[Association]:
         "definition_list",
         "endpoint",
     )
+
+
+def _answered(query: HistoryQuery) -> Q:
+    found = Q(result_list_id__in=_result_lists(query))
+    if Verdict.UNKNOWN in query.verdicts:
+        unanswered = Q(result_list_id=NO_RESULT_LIST)
+        if query.transfer_syntax or query.abstract_syntax:
+            unanswered &= Q(definition_list_id__in=_definition_lists(query))
+        found |= unanswered
+    return found
+
+
+def _definition_lists(query: HistoryQuery) -> QuerySet[DefinitionListSyntax, int]:
+    """Return the ids of proposals that hold the wanted pair."""
+    lists = DefinitionListSyntax.objects.all()
+    if query.transfer_syntax:
+        lists = lists.filter(transfer_syntax__uid=query.transfer_syntax)
+    if query.abstract_syntax:
+        lists = lists.filter(abstract_syntax__uid=query.abstract_syntax)
+    return lists.values_list("definition_list_id", flat=True)
 
 
 def _result_lists(query: HistoryQuery) -> QuerySet[ResultListOutcome, int]:
@@ -107,6 +149,7 @@ def as_document(row: Association) -> dict[str, Any]:
     aborted = row.abort_source is not None
     return {
         "association": str(row.uid),
+        "number": row.pk,
         "destination": row.destination_revision.name,
         "template": row.template_version.template.name,
         "template_version": row.template_version.version,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from sender.models import (
     NO_RESULT_LIST,
@@ -138,14 +138,20 @@ def _times(tally: Tally, count: int) -> Tally:
     )
 
 
-def _by_day(query: RateQuery) -> Iterable[_Asked]:
+def days_of(query: RateQuery) -> QuerySet[NegotiationDay]:
+    """Return the rollup's rows of a query's days, destination and template."""
     days = NegotiationDay.objects.filter(started_on__gte=query.first, started_on__lte=query.last)
     if query.destination_id is not None:
         days = days.filter(destination_id=query.destination_id)
     if query.template_id is not None:
         days = days.filter(template_version__template_id=query.template_id)
+    return days
+
+
+def _by_day(query: RateQuery) -> Iterable[_Asked]:
     grouped = (
-        days.order_by()
+        days_of(query)
+        .order_by()
         .values_list("started_on", "definition_list_id", "result_list_id")
         .annotate(n=Sum("associations"))
     )

@@ -135,3 +135,8 @@ def export_rows(send: Send, *, with_identifiers: bool = True) -> Iterator[tuple[
             str(item.attempts),
             reason,
         )
+
+
+def names_a_file(group: FailureGroup) -> bool:
+    """Tell whether a group's reason may name a file or an instance."""
+    return group.outcome == InstanceOutcome.UNSENDABLE and "/" in group.reason

@@ -95,6 +95,13 @@ def contexts_of(association: Association) -> tuple[ContextOutcome, ...]:
     return _contexts(association.definition_list_id, association.result_list_id)
 
 
+def read_afresh(association: Association) -> tuple[Proposal, tuple[ContextOutcome, ...]]:
+    """Return proposal and answers as the database has them now, past what is remembered."""
+    proposal = _proposal.__wrapped__(association.definition_list_id)
+    contexts = _contexts.__wrapped__(association.definition_list_id, association.result_list_id)
+    return proposal, contexts
+
+
 def strays_of(association: Association) -> tuple[StrayAnswer, ...]:
     """Return the answers that fit no proposed context."""
     rows = UnmatchedResult.objects.filter(result_list_id=association.result_list_id)

@@ -78,6 +78,16 @@ class Tally:
     decided: int = 0
 
     @property
+    def proposals(self) -> int:
+        """How often it was proposed."""
+        return self.accepted + self.rejected + self.not_chosen + self.other + self.unknown
+
+    @property
+    def not_negotiated(self) -> int:
+        """Proposals that had no answer by the standard."""
+        return self.other + self.unknown
+
+    @property
     def rate(self) -> float | None:
         """Accepted ÷ (accepted + rejected); None: no decision."""
         asked = self.accepted + self.rejected

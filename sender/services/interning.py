@@ -5,7 +5,7 @@ sightings do not wait for each other (HISTORY.md 5.2).
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import models
@@ -157,17 +157,21 @@ def write_definition_counts(list_id: int, proposal: Proposal) -> None:
     )
 
 
-def answer_digest(outcome: outcomes.AssociationOutcome) -> bytes:
+def answer_digest(
+    proposal: Proposal,
+    contexts: Sequence[outcomes.ContextOutcome],
+    strays: Sequence[outcomes.StrayAnswer],
+) -> bytes:
     """Return the digest by which a peer's whole answer is interned."""
     return digest(
-        proposal_digest(outcome.proposal),
+        proposal_digest(proposal),
         *(
             digest(c.proposed.context_id, c.result, c.accepted, c.violation, c.scu_role, c.scp_role)
-            for c in outcome.contexts
+            for c in contexts
         ),
         *(
             digest(s.kind.value, s.answer.context_id, s.answer.result, s.answer.transfer_syntax)
-            for s in outcome.strays
+            for s in strays
         ),
     )
 
@@ -187,7 +191,7 @@ def _write_result_list(outcome: outcomes.AssociationOutcome) -> int:
     unanswered = sum(context.result is None for context in contexts)
     list_id = _intern(
         PresentationContextDefinitionResultList,
-        {"digest": answer_digest(outcome)},
+        {"digest": answer_digest(outcome.proposal, contexts, outcome.strays)},
         {
             "definition_list_id": definition_list_id(outcome.proposal),
             "accepted_count": accepted,

@@ -5,7 +5,7 @@ exact at any time, and a second recording of the same association changes nothin
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,8 +42,8 @@ from sender.negotiation.outcomes import (
     unanswered,
 )
 from sender.services import interning
-from sender.services.canonical import digest, digest_of_all
 from sender.services.installation import site_day
+from sender.services.records import instances_digest, record_digest
 
 _UPSERT_DAY = """
 INSERT INTO sender_negotiationday AS t
@@ -234,125 +234,6 @@ def _studies(uid: UUID) -> list[AssociationStudy]:
     for study, entry in studies.items():
         entry.statuses = dict(sorted(counts[study].items()))
     return [studies[study] for study in sorted(studies)]
-
-
-def instances_digest(uid: UUID) -> bytes:
-    """Return the digest over the instance outcomes of an association, in their order."""
-    rows = InstanceAttempt.objects.filter(attempt_id=uid).order_by("number")
-    return digest_of_all(
-        digest(*values)
-        for values in rows.values_list(
-            "number",
-            "sop_instance_uid",
-            "study_instance_uid",
-            "presentation_context_id",
-            "sent_as__uid",
-            "conversion",
-            "outcome",
-            "status",
-            "detail",
-            "offending_elements",
-            "bytes",
-        ).iterator()
-    )
-
-
-_DIGESTED = (
-    "uid",
-    "started_at",
-    "started_on",
-    "recorded_at",
-    "destination_id",
-    "template_version_id",
-    "trigger",
-    "requested_by",
-    "send_number",
-    "outcome",
-    "ended",
-    "phase",
-    "detail",
-    "reject_result",
-    "reject_source",
-    "reject_reason",
-    "abort_source",
-    "abort_reason",
-    "resolve_us",
-    "connect_us",
-    "tls_us",
-    "negotiation_us",
-    "transfer_us",
-    "release_us",
-    "local_port",
-    "local_maximum_length",
-    "instances",
-)
-
-
-def _digest(row: Association, parts: Sequence[bytes]) -> bytes:
-    fields = [getattr(row, name) for name in _DIGESTED]
-    fields[_DIGESTED.index("ended")] = str(row.ended)
-    for name in ("trigger", "outcome", "phase"):
-        fields[_DIGESTED.index(name)] = str(getattr(row, name))
-    return digest(*fields, *parts)
-
-
-def record_digest(
-    row: Association, outcome: AssociationOutcome, studies: Sequence[AssociationStudy]
-) -> bytes:
-    """Return the digest over a new row, what it refers to, its evidence and its instances."""
-    return _digest(
-        row,
-        [
-            bytes(row.destination_revision.digest),
-            bytes(row.definition_list.digest),
-            bytes(row.result_list.digest),
-            bytes(row.peer_identity.digest) if row.peer_identity else b"",
-            bytes(row.endpoint.digest),
-            _pdus_digest((pdu.sent, pdu.name, pdu.content) for pdu in outcome.pdus),
-            digest_of_all(digest(t.context_id, t.instances, t.bytes) for t in outcome.traffic),
-            _studies_digest(studies),
-            bytes(row.instances_digest),
-        ],
-    )
-
-
-def _pdus_digest(pdus: Iterable[tuple[bool, str, bytes]]) -> bytes:
-    return digest_of_all(digest(sent, name, bytes(content)) for sent, name, content in pdus)
-
-
-def _studies_digest(studies: Sequence[AssociationStudy]) -> bytes:
-    return digest_of_all(
-        digest(
-            study.study_instance_uid,
-            study.instances,
-            study.bytes,
-            *(f"{code}:{count}" for code, count in sorted(study.statuses.items())),
-        )
-        for study in studies
-    )
-
-
-def verify_record(row: Association) -> bool:
-    """Tell whether a row, all it refers to and its instances are as they were recorded."""
-    pdus = row.pdus.select_related("pdu").order_by("position")
-    traffic = row.traffic.order_by("presentation_context_id")
-    studies = list(row.studies.order_by("study_instance_uid"))
-    instances = instances_digest(row.uid)
-    expected = _digest(
-        row,
-        [
-            bytes(row.destination_revision.digest),
-            interning.proposal_digest(proposal_of(row.definition_list)),
-            bytes(row.result_list.digest),
-            bytes(row.peer_identity.digest) if row.peer_identity else b"",
-            bytes(row.endpoint.digest),
-            _pdus_digest((link.sent, link.pdu.name, bytes(link.pdu.content)) for link in pdus),
-            digest_of_all(digest(t.presentation_context_id, t.instances, t.bytes) for t in traffic),
-            _studies_digest(studies),
-            instances,
-        ],
-    )
-    return expected == bytes(row.record_digest) and instances == bytes(row.instances_digest)
 
 
 def _write_evidence(

@@ -4,6 +4,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ from django.contrib.auth.models import Group, User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
 
-from sender.models import ROLES
+from sender.models import ROLES, AuditEntry
 from sender.services.audit import write_entry
 
 ADMINISTRATOR = "administrator"
+SIGN_IN = "user.sign_in"
+LOCK_OUT = timedelta(minutes=15)
+MOST_WRONG_PER_ACCOUNT = 8
+MOST_WRONG = 40
+"""Wrong passwords from one address within `LOCK_OUT`, for one account and for all."""
 
 
 class InvalidUser(Exception):
@@ -90,6 +97,35 @@ def create_first_administrator(*, name: str, password: str, token: str, address:
         )
     _token_path().unlink(missing_ok=True)
     return user
+
+
+def is_locked_out(name: str, address: str) -> bool:
+    """Tell whether there were too many wrong passwords for an account, or from an address."""
+    recent = AuditEntry.objects.filter(
+        at__gte=timezone.now() - LOCK_OUT, action=SIGN_IN, result="refused", address=address
+    )
+    counts = recent.aggregate(
+        all=Count("id"), account=Count("id", filter=Q(subject=_known_name(name)))
+    )
+    return bool(counts["account"] >= MOST_WRONG_PER_ACCOUNT or counts["all"] >= MOST_WRONG)
+
+
+def note_sign_in(name: str, address: str, *, succeeded: bool) -> None:
+    """Record that somebody signed in, or failed to; a name that nobody has is not kept."""
+    known = _known_name(name)
+    write_entry(
+        actor=known,
+        action=SIGN_IN,
+        subject=known,
+        facts={},
+        address=address,
+        result="done" if succeeded else "refused",
+    )
+
+
+def _known_name(name: str) -> str:
+    """Return a user's name, or "unknown": what was typed may be a password."""
+    return name if User.objects.filter(username=name).exists() else "unknown"
 
 
 def add_user(*, name: str, role: str, password: str, actor: str, address: str = "") -> User:

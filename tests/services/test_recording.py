@@ -20,7 +20,7 @@ from sender.negotiation.outcomes import (
     StoreOutcome,
     answered,
 )
-from sender.services import recording
+from sender.services import recording, records
 from tests import factories
 from tests.factories import PROPOSAL
 
@@ -66,7 +66,7 @@ def test_whatever_a_peer_answers_is_stored_and_read_back(
     row = factories.recorded(to, value)
     assert [c.verdicts for c in contexts_of(row)] == [c.verdicts for c in contexts]
     assert strays_of(row) == strays
-    assert recording.verify_record(row)
+    assert records.verify_record(row)
 
 
 def test_recording_twice_changes_nothing() -> None:
@@ -129,7 +129,7 @@ def test_studies_count_instances_bytes_and_statuses() -> None:
 
 
 def test_an_untouched_record_verifies() -> None:
-    assert recording.verify_record(Association.objects.get(pk=recorded_with_instances().pk))
+    assert records.verify_record(Association.objects.get(pk=recorded_with_instances().pk))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,8 @@ def test_an_untouched_record_verifies() -> None:
         ("sender_associationstudy", "instances = 7"),
         ("sender_associationpdu", "sent = NOT sent"),
         ("sender_pdu", "name = 'A-ABORT'"),
+        ("sender_presentationcontextresult", "result_reason = 2"),
+        ("sender_proposedpresentationcontext", "scu_role = TRUE"),
     ],
 )
 def test_any_change_behind_our_back_shows(table: str, change: str) -> None:
@@ -151,7 +153,7 @@ def test_any_change_behind_our_back_shows(table: str, change: str) -> None:
     with connection.cursor() as cursor:
         _disarm(table)
         cursor.execute(f"UPDATE {table} SET {change}")
-    assert not recording.verify_record(Association.objects.get(pk=row.pk))
+    assert not records.verify_record(Association.objects.get(pk=row.pk))
 
 
 def _disarm(table: str) -> None:
@@ -168,7 +170,7 @@ def test_an_error_comment_can_be_erased_without_breaking_the_record() -> None:
 
     row = recorded_with_instances()
     ErasableText.objects.update(text="", erased_at=timezone.now())
-    assert recording.verify_record(row)
+    assert records.verify_record(row)
 
 
 @pytest.mark.parametrize("model", [Association, Pdu, InstanceAttempt])

@@ -1,0 +1,95 @@
+"use strict";
+// Comfort only: every page works without this file.
+(() => {
+  const find = (selector, root = document) => root.querySelector(selector);
+  const isTyping = (element) => element.matches("input, select, textarea");
+
+  // Keys: "/" searches, "g" and a letter goes to a page.
+  let awaitsLetter = false;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+    if (event.key === "/") {
+      find(".search input")?.focus();
+      event.preventDefault();
+    } else if (awaitsLetter) {
+      find(`nav a[data-key="${CSS.escape(event.key)}"]`)?.click();
+    }
+    awaitsLetter = event.key === "g";
+  });
+
+  // Copy buttons.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button || !navigator.clipboard) return;
+    navigator.clipboard.writeText(button.dataset.copy).then(() => {
+      button.title = "Copied";
+      button.classList.add("copied");
+    });
+  });
+
+  // Charts: one tab stop, arrows move along and between series, Enter follows, Escape hides.
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  document.body.append(tip);
+  const show = (link) => {
+    const box = link.getBoundingClientRect();
+    tip.textContent = link.dataset.tip;
+    tip.hidden = false;
+    tip.style.left = `${Math.min(box.left + 12, innerWidth - tip.offsetWidth - 8)}px`;
+    tip.style.top = `${Math.max(8, box.top - tip.offsetHeight - 8)}px`;
+  };
+  for (const chart of document.querySelectorAll(".chart")) {
+    const links = [...chart.querySelectorAll("a[data-tip]")];
+    links.forEach((link, index) => link.setAttribute("tabindex", index ? "-1" : "0"));
+    const move = (from, to) => {
+      if (!to) return;
+      from.setAttribute("tabindex", "-1");
+      to.setAttribute("tabindex", "0");
+      to.focus();
+    };
+    chart.addEventListener("keydown", (event) => {
+      const link = event.target.closest("a[data-tip]");
+      if (!link) return;
+      const at = links.indexOf(link);
+      const mates = (series) => links.filter((other) => other.dataset.series === String(series));
+      if (event.key === "ArrowRight") move(link, links[at + 1]);
+      else if (event.key === "ArrowLeft") move(link, links[at - 1]);
+      else if (event.key === "ArrowDown") move(link, mates(Number(link.dataset.series) + 1)[0]);
+      else if (event.key === "ArrowUp") move(link, mates(Number(link.dataset.series) - 1)[0]);
+      else if (event.key === "Escape") tip.hidden = true;
+      else return;
+      event.preventDefault();
+    });
+    for (const link of links) {
+      for (const name of ["focus", "mouseenter"]) link.addEventListener(name, () => show(link));
+      for (const name of ["blur", "mouseleave"]) link.addEventListener(name, () => { tip.hidden = true; });
+    }
+  }
+
+  // Live pages: pause while hidden, tell when the server does not answer.
+  let failures = 0;
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.target.hasAttribute("data-poll")) event.preventDefault();
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    failures = event.detail.successful || event.detail.xhr.status === 286 ? 0 : failures + 1;
+    const line = find("#connection");
+    if (line) line.hidden = failures < 3;
+    if (!failures && line) line.dataset.last = new Date().toLocaleTimeString();
+    if (failures >= 3 && line) line.textContent = `Connection lost, last update ${line.dataset.last || "unknown"}.`;
+  });
+
+  // Forms of filters submit when a choice changes.
+  for (const form of document.querySelectorAll("form[data-auto]")) {
+    form.addEventListener("change", () => form.requestSubmit());
+  }
+  // A chosen transfer syntax is added to the lines of its context.
+  document.addEventListener("change", (event) => {
+    const list = event.target.closest("select[data-adds-to]");
+    if (!list || !list.value) return;
+    const lines = document.getElementById(list.dataset.addsTo);
+    lines.value = [lines.value.trim(), list.value].filter(Boolean).join("\n");
+    list.value = "";
+  });
+})();

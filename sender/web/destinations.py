@@ -1,0 +1,242 @@
+"""Destinations: who we can send to, whether it answers, and how it is set up."""
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from sender.analytics import overview
+from sender.analytics.history import HistoryQuery, find_associations
+from sender.analytics.rates import RateQuery, acceptance, last_days, totals
+from sender.models import Association, ContextTemplate, Destination, Enquiry
+from sender.services import enquiries
+from sender.services.destinations import (
+    DestinationFacts,
+    InvalidDestination,
+    NameTaken,
+    add_destination,
+    change_destination,
+)
+from sender.web.access import needs
+
+PER_PAGE = 50
+FIELDS = tuple(DestinationFacts.__dataclass_fields__)
+
+if TYPE_CHECKING:
+    _ModelForm = forms.ModelForm[Destination]
+else:
+    _ModelForm = forms.ModelForm
+
+
+class DestinationForm(_ModelForm):
+    """What an administrator says of a destination; services decide whether it can be."""
+
+    class Meta:
+        model = Destination
+        fields = FIELDS
+        labels = {
+            "address": "Address",
+            "connect_timeout": "Connect, seconds",
+            "tls_timeout": "TLS handshake, seconds",
+            "acse_timeout": "Association answer, seconds",
+            "progress_timeout": "No progress, seconds",
+            "answer_timeout": "C-STORE answer, seconds",
+            "maximum_length": "Maximum length received, bytes",
+            "max_associations": "Associations at once",
+            "retries": "Automatic attempts after the first",
+            "enabled": "Enabled: sends may go there",
+        }
+        help_texts = {
+            "ae_title": "Theirs, up to 16 characters.",
+            "calling_ae_title": "Ours, as the other side must know it.",
+            "address": "Host name or IP address.",
+        }
+        widgets = {"notes": forms.Textarea(attrs={"rows": 3})}
+
+    def validate_unique(self) -> None:
+        """Leave it to the service, which says it in its own words."""
+
+    @property
+    def facts(self) -> DestinationFacts:
+        """What was filled in."""
+        return DestinationFacts(**{name: self.cleaned_data[name] for name in FIELDS})
+
+    def take(self, error: InvalidDestination | NameTaken) -> None:
+        """Show what the service refused beside its field."""
+        if isinstance(error, NameTaken):
+            self.add_error("name", str(error))
+            return
+        for name, problems in error.problems.items():
+            for problem in problems:
+                self.add_error(name if name in self.fields else None, problem)
+
+
+@needs("read")
+def destinations(request: HttpRequest) -> HttpResponse:
+    """List destinations with how they did in the last 30 days."""
+    text = request.GET.get("q", "").strip()[:80]
+    wanted = Destination.objects.order_by("name")
+    if text:
+        wanted = wanted.filter(
+            Q(name__icontains=text) | Q(ae_title__icontains=text) | Q(address__icontains=text)
+        )
+    page = Paginator(wanted, PER_PAGE).get_page(request.GET.get("page"))
+    listed = list(page.object_list)
+    first, last = last_days(30)
+    strips = overview.strips(first, last, listed)
+    newest = overview.newest_associations(listed)
+    rows = [(strip, newest.get(strip.destination.pk)) for strip in strips]
+    return render(request, "sender/destinations.html", {"rows": rows, "page": page, "text": text})
+
+
+@needs("read")
+def destination(request: HttpRequest, number: int) -> HttpResponse:
+    """Show one destination: its facts, what it takes and its latest associations."""
+    found = get_object_or_404(Destination, pk=number)
+    first, last = last_days(30)
+    query = RateQuery(first, last, destination_id=found.pk)
+    echoed = Association.objects.filter(destination=found, trigger="echo").order_by("-started_at")
+    context = {
+        "destination": found,
+        "associations": find_associations(
+            HistoryQuery(destination_id=found.pk), after=None, limit=10
+        ).rows,
+        "syntaxes": overview.syntax_rows(totals(acceptance(query)), {}),
+        "strip": overview.strips(first, last, [found])[0],
+        "templates": ContextTemplate.objects.filter(versions__context_count__gt=0).distinct(),
+        "echo": echoed.select_related("peer_identity", "endpoint").first(),
+        "sends": found.sends.order_by("-id")[:5],
+        "revisions": found.revisions.count(),
+    }
+    return render(request, "sender/destination.html", context)
+
+
+@needs("configure")
+def destination_add(request: HttpRequest) -> HttpResponse:
+    """Add a destination."""
+    form = DestinationForm(request.POST or None, initial=_defaults())
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = add_destination(form.facts, actor=request.user.get_username(), confirmed=True)
+        except (InvalidDestination, NameTaken) as error:
+            form.take(error)
+        else:
+            messages.success(request, f"{made.name} was added. Echo it to see whether it answers.")
+            return redirect("destination", made.pk)
+    return render(request, "sender/destination_form.html", {"form": form})
+
+
+def _defaults() -> dict[str, Any]:
+    return {field.name: field.default for field in fields(DestinationFacts)[4:]}
+
+
+@needs("configure")
+def destination_change(request: HttpRequest, number: int) -> HttpResponse:
+    """Change a destination; associations keep what it was then."""
+    found = get_object_or_404(Destination, pk=number)
+    # The form gets an own copy, so that a refused change leaves `found` as it is.
+    form = DestinationForm(request.POST or None, instance=Destination.objects.get(pk=number))
+    if request.method == "POST" and form.is_valid():
+        try:
+            change_destination(found, form.facts, actor=request.user.get_username())
+        except (InvalidDestination, NameTaken) as error:
+            form.take(error)
+        else:
+            messages.success(request, f"{found.name} was changed.")
+            return redirect("destination", number)
+    context = {"form": form, "destination": Destination.objects.get(pk=number)}
+    return render(request, "sender/destination_form.html", context)
+
+
+@needs("operate")
+@require_POST
+def destination_echo(request: HttpRequest, number: int) -> HttpResponse:
+    """Have the sender echo a destination."""
+    found = get_object_or_404(Destination, pk=number)
+    enquiry = enquiries.request_echo(found, requested_by=request.user.get_username())
+    return redirect("destination_enquiry", enquiry.pk)
+
+
+@needs("operate")
+@require_POST
+def destination_negotiate(request: HttpRequest, number: int) -> HttpResponse:
+    """Have the sender propose a template to a destination, without data."""
+    found = get_object_or_404(Destination, pk=number)
+    template_id = request.POST.get("template", "")
+    template = get_object_or_404(
+        ContextTemplate, pk=int(template_id) if template_id.isdecimal() else 0
+    )
+    try:
+        enquiry = enquiries.request_negotiation(
+            found, template.newest, requested_by=request.user.get_username()
+        )
+    except enquiries.NothingToPropose as error:
+        messages.error(request, str(error))
+        return redirect("destination", number)
+    return redirect("destination_enquiry", enquiry.pk)
+
+
+@needs("read")
+def destination_enquiry(request: HttpRequest, number: int) -> HttpResponse:
+    """Show how an echo or a negotiation goes, step by step; it is polled until it is over."""
+    enquiry = get_object_or_404(
+        Enquiry.objects.select_related("destination", "template_version__template"), pk=number
+    )
+    row = None
+    if enquiry.association_uid is not None:
+        row = (
+            Association.objects.filter(uid=enquiry.association_uid)
+            .select_related("peer_identity", "endpoint", "result_list")
+            .first()
+        )
+    context: dict[str, Any] = {
+        "enquiry": enquiry,
+        "association": row,
+        "destination": enquiry.destination,
+    }
+    if row is not None:
+        context["steps"] = _steps(enquiry, row)
+    if request.headers.get("HX-Request"):
+        status = 286 if enquiry.finished_at else 200
+        return render(request, "sender/_enquiry.html", context, status=status)
+    return render(request, "sender/enquiry.html", context)
+
+
+def _steps(enquiry: Enquiry, row: Association) -> list[dict[str, Any]]:
+    """Return the steps of a test with how each ended: True, False, or None (not reached)."""
+    order = ["resolve", "connect", "negotiation", "transfer", "release"]
+    reached = order.index(row.phase) if row.phase in order else -1
+    is_established = row.outcome == "established"
+    names = {
+        "resolve": "Host name resolved",
+        "connect": "TCP connection",
+        "negotiation": "Association",
+        "transfer": "C-ECHO",
+        "release": "Release",
+    }
+    found = []
+    for index, phase in enumerate(order):
+        if phase == "transfer" and enquiry.kind != "echo":
+            continue
+        went_well: bool | None = index < reached or (index == reached and row.ended == "released")
+        if phase == "transfer":
+            went_well = enquiry.status == 0 if is_established else None
+        elif index > reached:
+            went_well = None
+        elif phase == "negotiation":
+            went_well = row.outcome in ("established", "no_context_accepted")
+        microseconds = getattr(row, f"{phase}_us")
+        found.append(
+            {
+                "name": names[phase],
+                "went_well": went_well,
+                "seconds": None if microseconds is None else microseconds / 1_000_000,
+            }
+        )
+    return found

@@ -1,0 +1,224 @@
+"""Sends: ordered, previewed, started, watched, cancelled, retried, accounted for."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from sender.analytics import sends as accounts
+from sender.models import ContextTemplate, Destination, Send, SendItem, SendState
+from sender.models.sends import ENDED_STATES
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.rules import DERIVED_FROM_FILES
+from sender.services import sending
+from sender.web.access import may, needs
+from sender.web.exports import csv_response
+
+PER_PAGE = 50
+TABS: dict[str, tuple[str, tuple[SendState, ...]]] = {
+    "open": (
+        "Open",
+        tuple(state for state in SendState if state not in ENDED_STATES and state != "draft"),
+    ),
+    "draft": ("Drafts", (SendState.DRAFT,)),
+    "ended": ("Ended", tuple(ENDED_STATES)),
+    "failed": ("Not all sent", (SendState.PARTIAL, SendState.FAILED, SendState.ERRORED)),
+}
+STOPPED_POLLING = 286
+
+
+class SendForm(forms.Form):
+    """What shall go where, with which template."""
+
+    name = forms.CharField(max_length=120, required=False, help_text="For you to find it again.")
+    sources = forms.CharField(
+        label="Folders or files, one per line",
+        max_length=4000,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+    )
+    destination = forms.ModelChoiceField(Destination.objects.filter(enabled=True))
+    template = forms.ModelChoiceField(ContextTemplate.objects.all())
+    retries = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=20,
+        label="Automatic attempts after the first",
+        help_text="Empty: as the destination says.",
+    )
+
+
+@needs("read")
+def sends(request: HttpRequest) -> HttpResponse:
+    """List sends by what they wait for."""
+    tab = request.GET.get("tab", "")
+    wanted = Send.objects.select_related("destination", "template_version__template")
+    if tab in TABS:
+        wanted = wanted.filter(state__in=TABS[tab][1])
+    page = Paginator(wanted.order_by("-id"), PER_PAGE).get_page(request.GET.get("page"))
+    listed = list(page.object_list)
+    states = dict(Send.objects.order_by().values_list("state").annotate(n=Count("id")))
+    context = {
+        "rows": [(send, counts) for send, counts in _with_counts(listed)],
+        "page": page,
+        "tab": tab,
+        "tabs": [
+            (name, word, sum(states.get(state, 0) for state in members))
+            for name, (word, members) in TABS.items()
+        ],
+    }
+    return render(request, "sender/sends.html", context)
+
+
+def _with_counts(listed: list[Send]) -> list[tuple[Send, dict[InstanceOutcome, int]]]:
+    found: dict[int, dict[InstanceOutcome, int]] = {send.pk: {} for send in listed}
+    rows = (
+        SendItem.objects.filter(send__in=listed)
+        .order_by()
+        .values_list("send_id", "outcome")
+        .annotate(n=Count("id"))
+    )
+    for send_id, outcome, number in rows:
+        found[send_id][InstanceOutcome(outcome)] = number
+    return [(send, found[send.pk]) for send in listed]
+
+
+@needs("operate")
+def send_new(request: HttpRequest) -> HttpResponse:
+    """Order a send: it becomes a draft whose plan is shown before anything leaves."""
+    initial: dict[str, Any] = {
+        "destination": request.GET.get("destination", ""),
+        "template": ContextTemplate.objects.filter(name=DERIVED_FROM_FILES.name).first(),
+    }
+    form = SendForm(request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            send = _create(form, request.user.get_username())
+        except sending.InvalidSource as error:
+            form.add_error("sources", str(error))
+        except sending.WrongState as error:
+            form.add_error("destination", str(error))
+        else:
+            return redirect("send", send.pk)
+    context = {"form": form, "roots": sending.source_roots()}
+    return render(request, "sender/send_form.html", context)
+
+
+def _create(form: SendForm, actor: str) -> Send:
+    given = form.cleaned_data
+    lines = [line.strip() for line in given["sources"].splitlines() if line.strip()]
+    order = sending.SendOrder(
+        destination=given["destination"],
+        template_version=given["template"].newest,
+        sources=lines,
+        requested_by=actor,
+        name=given["name"],
+        retries=given["retries"],
+    )
+    return sending.create_send(order, start=False)
+
+
+def _find(number: int) -> Send:
+    wanted: QuerySet[Send] = Send.objects.select_related(
+        "destination", "template_version__template"
+    )
+    return get_object_or_404(wanted, pk=number)
+
+
+@needs("read")
+def send(request: HttpRequest, number: int) -> HttpResponse:
+    """Show a send: its plan while it is a draft, then how far it is and what will not arrive."""
+    return render(request, "sender/send.html", _describe(_find(number), request))
+
+
+@needs("read")
+def send_progress(request: HttpRequest, number: int) -> HttpResponse:
+    """Return the part of a send's page that changes; 286 ends the polling."""
+    found = _find(number)
+    context = _describe(found, request)
+    status = 200 if context["is_live"] else STOPPED_POLLING
+    return render(request, "sender/_send.html", context, status=status)
+
+
+def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
+    is_draft = found.state == SendState.DRAFT
+    context: dict[str, Any] = {
+        "send": found,
+        "is_draft": is_draft,
+        "is_live": not found.is_ended and not (is_draft and found.planned_at),
+        "poll_seconds": 10 if found.state in (SendState.QUEUED, SendState.PAUSED) else 2,
+        "sees_identifiers": may(request.user, "read_identifiers"),
+    }
+    if is_draft:
+        return context
+    progress = accounts.progress(found)
+    groups = accounts.failure_groups(found)
+    if not context["sees_identifiers"]:
+        groups = [group for group in groups if not accounts.names_a_file(group)]
+    return context | {
+        "progress": progress,
+        "announced": int(progress.fraction * 10) * 10,
+        "groups": groups,
+        "kinds": accounts.kinds(found),
+        "associations": accounts.associations_of(found),
+        "can_retry": found.state in (SendState.PARTIAL, SendState.FAILED)
+        and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
+    }
+
+
+@needs("operate")
+@require_POST
+def send_command(request: HttpRequest, number: int, verb: str) -> HttpResponse:
+    """Start, cancel or retry a send."""
+    found = _find(number)
+    actor = request.user.get_username()
+    commands = {
+        "start": sending.start_send,
+        "cancel": sending.cancel_send,
+        "retry": sending.retry_failed,
+    }
+    try:
+        commands[verb](found, actor)
+    except sending.WrongState as error:
+        messages.error(request, str(error))
+    return redirect("send", number)
+
+
+@needs("operate")
+def send_cancel(request: HttpRequest, number: int) -> HttpResponse:
+    """Ask before a send is cancelled."""
+    return render(request, "sender/send_cancel.html", {"send": _find(number)})
+
+
+@needs("read")
+def send_csv(request: HttpRequest, number: int) -> HttpResponseBase:
+    """Export what became of every row; UIDs and file names only for those who may see them."""
+    found = _find(number)
+    rows = accounts.export_rows(found, with_identifiers=may(request.user, "read_identifiers"))
+    return csv_response(rows, f"concordat-send-{number}.csv")
+
+
+@needs("read_identifiers")
+def send_instances(request: HttpRequest, number: int) -> HttpResponse:
+    """List the rows of a send, with UIDs and paths."""
+    found = _find(number)
+    outcome = request.GET.get("outcome", "")
+    reason = request.GET.get("reason", "")[:600]
+    wanted = SendItem.objects.filter(send=found).order_by("position")
+    if outcome in {o.value for o in InstanceOutcome}:
+        wanted = wanted.filter(outcome=outcome)
+    if reason:
+        wanted = wanted.filter(reason=reason)
+    page = Paginator(wanted.select_related("sent_as"), PER_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "send": found,
+        "page": page,
+        "outcome": outcome,
+        "reason": reason,
+        "outcomes": list(InstanceOutcome),
+    }
+    return render(request, "sender/send_instances.html", context)

@@ -1,0 +1,175 @@
+"""The words and marks of pages: what people read for the states and answers of the core."""
+
+from dataclasses import dataclass
+
+from sender.models import SendState
+from sender.negotiation.outcomes import (
+    AssociationKind,
+    ContextResult,
+    Ended,
+    InstanceOutcome,
+    Verdict,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How a state looks: a word, an icon (of heroicons) and a tone (a class of the style sheet)."""
+
+    word: str
+    icon: str
+    tone: str
+
+
+ACCEPTED = Mark("Accepted", "check", "accepted")
+NOT_CHOSEN = Mark("Not chosen", "minus", "not-chosen")
+REJECTED = Mark("Rejected", "x-mark", "rejected")
+NOT_NEGOTIATED = Mark("Not negotiated", "bolt", "failed")
+PROPOSAL_MARKS = (ACCEPTED, NOT_CHOSEN, REJECTED, NOT_NEGOTIATED)
+"""The four outcomes of a proposal."""
+
+VERDICTS: dict[Verdict, Mark] = {
+    Verdict.ACCEPTED: ACCEPTED,
+    Verdict.NOT_CHOSEN: NOT_CHOSEN,
+    Verdict.REJECTED_TRANSFER_SYNTAX: REJECTED,
+    Verdict.REJECTED_ABSTRACT_SYNTAX: REJECTED,
+    Verdict.USER_REJECTED: REJECTED,
+    Verdict.PROVIDER_REJECTED: REJECTED,
+    Verdict.NOT_ANSWERED: NOT_NEGOTIATED,
+    Verdict.VIOLATION: NOT_NEGOTIATED,
+    Verdict.UNKNOWN: NOT_NEGOTIATED,
+}
+
+ANSWERS: dict[str, tuple[str, tuple[Verdict, ...]]] = {
+    "accepted": ("Accepted", (Verdict.ACCEPTED,)),
+    "not_chosen": ("Not chosen", (Verdict.NOT_CHOSEN,)),
+    "rejected": (
+        "Rejected",
+        (
+            Verdict.REJECTED_TRANSFER_SYNTAX,
+            Verdict.REJECTED_ABSTRACT_SYNTAX,
+            Verdict.USER_REJECTED,
+            Verdict.PROVIDER_REJECTED,
+        ),
+    ),
+    "not_negotiated": (
+        "Not negotiated",
+        (Verdict.NOT_ANSWERED, Verdict.VIOLATION, Verdict.UNKNOWN),
+    ),
+}
+"""The four outcomes as a filter: its value, its word, the exact verdicts."""
+
+RESULTS: dict[int, str] = {
+    ContextResult.ACCEPTANCE: "Acceptance",
+    ContextResult.USER_REJECTION: "User rejection",
+    ContextResult.NO_REASON: "No reason (provider rejection)",
+    ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED: "Abstract syntax not supported",
+    ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED: "Transfer syntaxes not supported",
+}
+
+REMEDIES: dict[int, str] = {
+    ContextResult.USER_REJECTION: "The peer chose not to take it now; ask its administrator.",
+    ContextResult.NO_REASON: "Ask the peer's administrator what its log says.",
+    ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED: (
+        "The peer does not take this SOP class at all: ask whether it can be enabled there."
+    ),
+    ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED: (
+        "Propose an uncompressed transfer syntax in a context of its own."
+    ),
+}
+
+ASSOCIATIONS: dict[AssociationKind, Mark] = {
+    AssociationKind.ESTABLISHED: Mark("Established", "check", "accepted"),
+    AssociationKind.NO_CONTEXT_ACCEPTED: Mark("No context accepted", "x-mark", "rejected"),
+    AssociationKind.REJECTED: Mark("Association rejected", "x-mark", "rejected"),
+    AssociationKind.ABORTED_BY_PEER: Mark("Aborted by the peer", "bolt", "failed"),
+    AssociationKind.ABORTED_BY_US: Mark("Aborted by us", "bolt", "failed"),
+    AssociationKind.CONNECTION_LOST: Mark("Connection lost", "bolt", "failed"),
+    AssociationKind.TIMED_OUT: Mark("Timed out", "clock", "failed"),
+    AssociationKind.TCP_FAILED: Mark("No TCP connection", "bolt", "failed"),
+    AssociationKind.DNS_FAILED: Mark("Name not resolved", "bolt", "failed"),
+    AssociationKind.TLS_FAILED: Mark("TLS failed", "bolt", "failed"),
+    AssociationKind.REFUSED_LOCALLY: Mark("Not attempted", "minus", "quiet"),
+    AssociationKind.INTERRUPTED: Mark("Interrupted", "bolt", "failed"),
+}
+
+ENDED: dict[str, str] = {
+    Ended.RELEASED: "released",
+    Ended.ABORTED_BY_PEER: "aborted by the peer",
+    Ended.ABORTED_BY_US: "aborted by us",
+    Ended.CONNECTION_LOST: "connection lost",
+    Ended.TIMED_OUT: "timed out",
+    Ended.INTERRUPTED: "interrupted",
+    "": "never established",
+}
+
+SEND_STATES: dict[SendState, Mark] = {
+    SendState.DRAFT: Mark("Draft", "pencil-square", "quiet"),
+    SendState.PLANNING: Mark("Planning", "arrow-path", "running"),
+    SendState.QUEUED: Mark("Queued", "clock", "quiet"),
+    SendState.RUNNING: Mark("Running", "arrow-path", "running"),
+    SendState.PAUSED: Mark("Paused", "pause", "quiet"),
+    SendState.CANCELLING: Mark("Cancelling", "stop", "quiet"),
+    SendState.SUCCEEDED: Mark("Succeeded", "check", "accepted"),
+    SendState.PARTIAL: Mark("Partly sent", "exclamation-triangle", "rejected"),
+    SendState.FAILED: Mark("Failed", "bolt", "failed"),
+    SendState.ERRORED: Mark("Error of ours", "bug-ant", "failed"),
+    SendState.CANCELLED: Mark("Cancelled", "stop", "quiet"),
+}
+
+INSTANCES: dict[InstanceOutcome, Mark] = {
+    InstanceOutcome.SENT: Mark("Sent", "check", "accepted"),
+    InstanceOutcome.WARNING: Mark("Warning", "exclamation-triangle", "warning"),
+    InstanceOutcome.FAILED: Mark("Failed", "bolt", "failed"),
+    InstanceOutcome.UNSENDABLE: Mark("Not sent", "x-mark", "rejected"),
+    InstanceOutcome.UNKNOWN: Mark("Unknown", "question-mark-circle", "unknown"),
+    InstanceOutcome.CANCELLED: Mark("Cancelled", "stop", "quiet"),
+    InstanceOutcome.PENDING: Mark("To send", "clock", "to-send"),
+}
+
+CONVERSIONS: dict[str, str] = {
+    "none": "Sent unchanged",
+    "convert": "Converted",
+    "decompress": "Decompressed",
+    "": "",
+}
+
+TRIGGERS: dict[str, str] = {
+    "send": "Send",
+    "echo": "Echo",
+    "negotiate": "Negotiate only",
+    "probe": "Capability probe",
+}
+
+REJECTION_SOURCES: dict[int, str] = {
+    1: "service user",
+    2: "service provider (ACSE)",
+    3: "service provider (presentation)",
+}
+REJECTION_REASONS: dict[tuple[int, int], str] = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognised",
+    (1, 7): "called AE title not recognised",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+"""Source and reason of an A-ASSOCIATE-RJ, PS3.8 table 9-21."""
+
+REJECTION_REMEDIES: dict[tuple[int, int], str] = {
+    (1, 3): "Ask the other side to add our calling AE title to its list.",
+    (1, 7): "Check the called AE title with the other side: it does not know this one.",
+    (3, 1): "The peer is busy; a later attempt may succeed.",
+    (3, 2): "The peer allows no further association now; lower ours or wait.",
+}
+ABORT_SOURCES: dict[int, str] = {0: "service user", 1: "reserved", 2: "service provider"}
+
+
+def say_rejection(result: int, source: int, reason: int) -> str:
+    """Say the three codes of an A-ASSOCIATE-RJ in words, numbers included."""
+    kind = {1: "permanent", 2: "transient"}.get(result, "reserved result")
+    who = REJECTION_SOURCES.get(source, "reserved source")
+    why = REJECTION_REASONS.get((source, reason), "reserved reason")
+    return f"{kind}, by the {who}: {why} ({result}/{source}/{reason})"
