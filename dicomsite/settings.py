@@ -113,7 +113,7 @@ def _data_directory() -> Path:
     """Return the data directory, made if it was missing."""
     directory = Path(_text("CONCORDAT_DATA_DIR") or BASE_DIR / "var").absolute()
     try:
-        for folder in (directory, directory / "logs", directory / "uploads"):
+        for folder in (directory, *(directory / name for name in ("logs", "static", "uploads"))):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(

@@ -28,6 +28,8 @@ from sender.web.access import needs
 from sender.web.context_forms import ContextFormSet, TemplateForm, document_of, rows_of
 
 LARGEST_FILE_BYTES = 1 << 20
+EVERY_ROW = {"empty_permitted": False, "use_required_attribute": False}
+"""Rows that nobody touched are read like all others; empty ones are left out afterwards."""
 
 
 class TemplateFileForm(forms.Form):
@@ -119,9 +121,9 @@ def _edit(
 ) -> HttpResponse:
     data = request.POST or None
     form = TemplateForm(data, initial=document, template=template)
-    rows = ContextFormSet(data, initial=rows_of(document), prefix="contexts")
+    rows = ContextFormSet(data, initial=rows_of(document), prefix="contexts", form_kwargs=EVERY_ROW)
     if request.method == "POST" and "add_row" in request.POST:
-        rows = ContextFormSet(_with_another_row(request), prefix="contexts")
+        rows = ContextFormSet(_with_another_row(request), prefix="contexts", form_kwargs=EVERY_ROW)
         form = TemplateForm(initial=request.POST.dict(), template=template)
     elif request.method == "POST":
         saved = _save(request, template, form, rows)

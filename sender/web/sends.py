@@ -1,5 +1,6 @@
 """Sends: ordered, previewed, started, watched, cancelled, retried, accounted for."""
 
+import os
 from typing import Any
 
 from django import forms
@@ -50,6 +51,15 @@ class SendForm(forms.Form):
         label="Automatic attempts after the first",
         help_text="Empty: as the destination says.",
     )
+
+    def clean_sources(self) -> list[str]:
+        """Each line is a whole path: nobody knows where the web server runs."""
+        lines = [line.strip() for line in self.cleaned_data["sources"].splitlines()]
+        paths = [line for line in lines if line]
+        for path in paths:
+            if not os.path.isabs(path):
+                raise forms.ValidationError(f"{path}: write the whole path, from the root on.")
+        return paths
 
 
 @needs("read")
@@ -110,11 +120,10 @@ def send_new(request: HttpRequest) -> HttpResponse:
 
 def _create(form: SendForm, actor: str) -> Send:
     given = form.cleaned_data
-    lines = [line.strip() for line in given["sources"].splitlines() if line.strip()]
     order = sending.SendOrder(
         destination=given["destination"],
         template_version=given["template"].newest,
-        sources=lines,
+        sources=given["sources"],
         requested_by=actor,
         name=given["name"],
         retries=given["retries"],

@@ -23,7 +23,7 @@ from sender.negotiation.instances import DataKind, ScannedInstance
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
 from sender.services import engine, listing, sources
-from sender.services.recording import verify_record
+from sender.services.records import verify_record
 from sender.services.sending import SendOrder, create_send
 from sender.services.templates import find_version
 from tests import factories, peers
