@@ -159,7 +159,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "send": found,
         "is_draft": is_draft,
         "is_live": not found.is_ended and not (is_draft and found.planned_at),
-        "poll_seconds": 10 if found.state in (SendState.QUEUED, SendState.PAUSED) else 2,
+        "poll_seconds": 10 if found.state == SendState.PAUSED else 2,
         "sees_identifiers": may(request.user, "read_identifiers"),
     }
     if is_draft:
