@@ -62,7 +62,7 @@ def plan(kinds: Iterable[DataKind], spec: TemplateSpec) -> SendPlan:
 def _by_sop_class(present: list[DataKind], spec: TemplateSpec) -> list[list[ContextSpec]]:
     """Return the wanted contexts: the written ones as one group, then a group per SOP class."""
     if not spec.options.derive_from_files:
-        return [list(spec.contexts)]
+        return [list(spec.contexts)] if spec.contexts else []
     written = set(spec.contexts)
     derived: defaultdict[str, list[ContextSpec]] = defaultdict(list)
     for sop_class in sorted({kind.sop_class for kind in present}):

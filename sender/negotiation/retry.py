@@ -85,6 +85,9 @@ RESERVED_REJECTION = _again("rejected_reserved", "rejected with a reserved reaso
 NO_CONTEXT = _never("no_context", "nothing changes until the peer or the template does")
 UNREACHABLE = _again("unreachable", "the peer could not be reached", 9, _DOUBLING)
 BROKEN = _again("broken", "the association ended before its time", 3, (0.25, 1.0, 5.0))
+ABORTED_EARLY = _again(
+    "aborted_early", "the peer aborted before it answered the proposal", 2, (0.25, 1.0)
+)
 LOCAL = _again("local", "all associations that the destination allows are in use", 9, (0.25,))
 
 HEALTHY_KINDS = frozenset({AssociationKind.NO_CONTEXT_ACCEPTED})
@@ -151,7 +154,7 @@ _KINDS = {
     AssociationKind.TCP_FAILED: UNREACHABLE,
     AssociationKind.TIMED_OUT: BROKEN,
     AssociationKind.REFUSED_LOCALLY: LOCAL,
-    AssociationKind.ABORTED_BY_PEER: BROKEN,
+    AssociationKind.ABORTED_BY_PEER: ABORTED_EARLY,
     AssociationKind.ABORTED_BY_US: BROKEN,
     AssociationKind.CONNECTION_LOST: BROKEN,
     AssociationKind.INTERRUPTED: BROKEN,
