@@ -19,6 +19,7 @@ from sender.negotiation.rules import DecompressPolicy, TemplateOptions
 from sender.negotiation.sop_classes import VERIFICATION
 from tests import peers
 from tests.factories import CT, ELE, ILE, write_instance
+from tests.samples import sample
 
 pytestmark = pytest.mark.peers
 JPEG = syntaxes.JPEG_BASELINE
@@ -137,9 +138,7 @@ def test_mixed_data_travel_in_two_contexts_of_one_abstract_syntax(
 
 def _jpeg_ct(path: Path) -> Path:
     """Return a real JPEG Baseline image of pydicom's, relabelled as CT."""
-    from pydicom.data import get_testdata_file
-
-    dataset = dcmread(str(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm")))
+    dataset = dcmread(sample("SC_rgb_jpeg_dcmtk.dcm"))
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = UID(CT)
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.2")
     assert dataset.file_meta.TransferSyntaxUID == JPEG
@@ -171,9 +170,7 @@ def _outcomes(became: dict[str, StoreOutcome | Refusal]) -> list[InstanceOutcome
 
 
 def test_big_endian_data_are_not_converted(storescp: peers.RunningPeer, tmp_path: Path) -> None:
-    from pydicom.data import get_testdata_file
-
-    instance = scanned(Path(str(get_testdata_file("MR_small_bigendian.dcm"))))
+    instance = scanned(sample("MR_small_bigendian.dcm"))
     proposal = Proposal.of([ContextSpec(instance.kind.sop_class, (ELE, ILE))])
     (became,) = send(storescp, proposal, [instance]).values()
     assert isinstance(became, Refusal)

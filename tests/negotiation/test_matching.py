@@ -23,7 +23,9 @@ NEVER, LOSSLESS, ANY = DecompressPolicy
 def accepted(*pairs: tuple[str, str]) -> list[ContextOutcome]:
     """Return contexts that were each accepted with the one syntax that they proposed."""
     proposal = Proposal.of([ContextSpec(sop_class, (uid,)) for sop_class, uid in pairs])
-    answers = [ContextAnswer(c.context_id, 0, c.transfer_syntaxes[0]) for c in proposal.contexts]
+    answers = tuple(
+        ContextAnswer(c.context_id, 0, c.transfer_syntaxes[0]) for c in proposal.contexts
+    )
     return list(answered(proposal, answers, {})[0])
 
 
@@ -121,7 +123,7 @@ def test_the_lowest_id_of_equals_is_taken() -> None:
 )
 def test_a_refusal_says_what_the_peer_answered(answer: ContextAnswer | None, said: str) -> None:
     proposal = Proposal.of([ContextSpec(CT, (J2K,))])
-    contexts, _ = answered(proposal, [answer] if answer else [], {})
+    contexts, _ = answered(proposal, (answer,) if answer else (), {})
     refusal = choose(DataKind(CT, J2K), contexts, options())
     assert isinstance(refusal, Refusal)
     assert refusal.reason.startswith("no accepted presentation context for CT Image Storage")
@@ -130,7 +132,7 @@ def test_a_refusal_says_what_the_peer_answered(answer: ContextAnswer | None, sai
 
 def test_a_context_accepted_without_the_scu_role_carries_nothing() -> None:
     proposal = Proposal.of([ContextSpec(CT, (ELE,), scu_role=True, scp_role=True)])
-    contexts, _ = answered(proposal, [ContextAnswer(1, 0, ELE)], {CT: (False, True)})
+    contexts, _ = answered(proposal, (ContextAnswer(1, 0, ELE),), {CT: (False, True)})
     assert isinstance(choose(DataKind(CT, ELE), contexts, options()), Refusal)
 
 

@@ -51,7 +51,7 @@ def test_an_inferred_rejection_is_evidence_about_the_syntax() -> None:
     proposal = Proposal.of(
         [ContextSpec(CT, (J2K,)), ContextSpec(CT, (ELE, ILE)), ContextSpec(MR, (J2K,))]
     )
-    answers = [ContextAnswer(1, 3), ContextAnswer(3, 0, ELE), ContextAnswer(5, 3)]
+    answers = (ContextAnswer(1, 3), ContextAnswer(3, 0, ELE), ContextAnswer(5, 3))
     contexts, _ = answered(proposal, answers, {})
     found = {
         (d.abstract_syntax, d.transfer_syntax): (d.verdict, d.sole, d.inferred)
@@ -94,7 +94,7 @@ def test_the_interval_holds_the_rate_and_stays_within_0_and_1(n: int, share: flo
 
 tallies = st.builds(
     Tally,
-    **dict.fromkeys(Tally.__dataclass_fields__, st.integers(0, 1000)),  # type: ignore[arg-type]
+    **dict.fromkeys(Tally.__dataclass_fields__, st.integers(0, 1000)),
 )
 
 

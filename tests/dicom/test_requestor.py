@@ -1,0 +1,680 @@
+"""Whatever a peer does is a value, in time, and nothing is called sent without its word."""
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+
+from sender.dicom.requestor import FileRange, NetworkAssociation, NetworkRequestor, StoreRequest
+from sender.negotiation import syntaxes
+from sender.negotiation.contexts import ContextSpec, Proposal
+from sender.negotiation.outcomes import (
+    Abort,
+    AssociationKind,
+    AssociationOutcome,
+    Ended,
+    InstanceOutcome,
+    Phase,
+    Rejection,
+    StoreOutcome,
+)
+from sender.negotiation.peers import Peer, Timeouts
+from sender.negotiation.sop_classes import VERIFICATION
+from tests.acceptance import acceptance_pdu, item, user_information
+from tests.scripted_acceptor import (
+    RELEASE_RP,
+    RELEASE_RQ,
+    Conversation,
+    Script,
+    abort,
+    acceptor,
+    fragment,
+    rejection,
+    response,
+)
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+ILE, ELE = syntaxes.IMPLICIT_VR_LE, syntaxes.EXPLICIT_VR_LE
+PROPOSAL = Proposal.of([ContextSpec(CT, (ELE,)), ContextSpec(VERIFICATION, (ILE,))])
+ALL = ((1, 0, ELE), (3, 0, ILE))
+QUICK = Timeouts(connect=0.5, tls=0.5, acse=0.5, progress=0.5, answer=0.5)
+GRACE_SECONDS = 2.5
+DATA = b"\x08\x00\x18\x00UI\x04\x001.2\x00" * 20
+
+
+def associate(
+    port: int, timeouts: Timeouts = QUICK, maximum_length: int = 16384
+) -> NetworkAssociation:
+    peer = Peer("127.0.0.1", port, "PEER", timeouts=timeouts, maximum_length=maximum_length)
+    return NetworkRequestor().associate(peer, PROPOSAL)
+
+
+def outcome_of(*scripts: Script) -> AssociationOutcome:
+    """Negotiate with a script and release; make sure that it takes no longer than it may."""
+    with acceptor(*scripts) as peer:
+        began = time.monotonic()
+        association = associate(peer.port)
+        association.release()
+        assert time.monotonic() - began < GRACE_SECONDS
+        return association.outcome()
+
+
+def request(number: int = 1, data: bytes = DATA) -> StoreRequest:
+    return StoreRequest(CT, f"1.2.3.{number}", 1, data)
+
+
+def store(
+    script: Script, count: int = 1, **peer: object
+) -> tuple[list[StoreOutcome], AssociationOutcome]:
+    """Store some instances with a script that has accepted everything."""
+
+    def whole(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        script(conversation)
+
+    with acceptor(whole) as running:
+        association = associate(running.port, **peer)  # type: ignore[arg-type]
+        assert association.is_open
+        requests = (request(number) for number in range(1, count + 1))
+        began = time.monotonic()
+        stored = [outcome for _, outcome in association.store_many(requests)]
+        association.release()
+        assert time.monotonic() - began < GRACE_SECONDS
+        return stored, association.outcome()
+
+
+def accepting(contexts: Sequence[tuple[int, int, str | None]]) -> Script:
+    """Answer the proposal, then join in the release."""
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(contexts)
+        conversation.finish()
+
+    return script
+
+
+def well_behaved(conversation: Conversation) -> None:
+    """Answer every C-STORE with 0000, then the release."""
+    while True:
+        pdu_seen = len(conversation.received)
+        try:
+            asked = conversation.read_request()
+        except ConnectionResetError:
+            if conversation.received[pdu_seen:] and conversation.received[-1][0] == 5:
+                conversation.send(RELEASE_RP)
+            return
+        conversation.answer(asked)
+
+
+# Negotiation
+
+
+def test_nobody_listens() -> None:
+    with acceptor(lambda _: None) as peer:
+        port = peer.port
+    found = associate(port).outcome()
+    assert (found.kind, found.phase, found.ended) == (
+        AssociationKind.TCP_FAILED,
+        Phase.CONNECT,
+        None,
+    )
+
+
+def test_a_name_that_nobody_has() -> None:
+    peer = Peer("no-such-host.invalid", 104, "PEER", timeouts=QUICK)
+    found = NetworkRequestor().associate(peer, PROPOSAL).outcome()
+    assert (found.kind, found.phase) == (AssociationKind.DNS_FAILED, Phase.RESOLVE)
+
+
+def test_an_address_that_swallows_everything_ends_in_time() -> None:
+    peer = Peer("192.0.2.1", 104, "PEER", timeouts=QUICK)
+    began = time.monotonic()
+    found = NetworkRequestor().associate(peer, PROPOSAL).outcome()
+    assert time.monotonic() - began < GRACE_SECONDS
+    assert found.kind in (AssociationKind.TCP_FAILED, AssociationKind.TIMED_OUT)
+
+
+def test_everything_is_accepted() -> None:
+    found = outcome_of(accepting(ALL))
+    assert (found.kind, found.ended) == (AssociationKind.ESTABLISHED, Ended.RELEASED)
+    assert [context.accepted for context in found.contexts] == [ELE, ILE]
+    assert [pdu.name for pdu in found.pdus] == ["A-ASSOCIATE-RQ", "A-ASSOCIATE-AC"]
+    assert set(found.seconds) >= {Phase.CONNECT, Phase.NEGOTIATION, Phase.RELEASE}
+
+
+@pytest.mark.parametrize(
+    "codes", [(1, 1, 1), (1, 1, 3), (1, 1, 7), (1, 2, 2), (2, 3, 1), (2, 3, 2), (1, 9, 200)]
+)
+def test_a_rejection_is_kept_with_its_codes(codes: tuple[int, int, int]) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(rejection(*codes))
+
+    found = outcome_of(script)
+    assert (found.kind, found.rejection) == (AssociationKind.REJECTED, Rejection(*codes))
+    assert found.ended is None
+    assert all(context.result is None for context in found.contexts)
+
+
+def test_no_context_is_accepted() -> None:
+    found = outcome_of(accepting(((1, 4, ELE), (3, 3, None))))
+    assert found.kind is AssociationKind.NO_CONTEXT_ACCEPTED
+    assert [context.result for context in found.contexts] == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "ended"),
+    [
+        (abort(0, 0), AssociationKind.ABORTED_BY_PEER, None),
+        (abort(2, 6), AssociationKind.ABORTED_BY_PEER, None),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", AssociationKind.ABORTED_BY_US, None),
+        (RELEASE_RQ, AssociationKind.ABORTED_BY_US, None),
+        (fragment(1, b"xx"), AssociationKind.ABORTED_BY_US, None),
+        (struct.pack(">BBI", 2, 0, 0xFFFFFFFF), AssociationKind.ABORTED_BY_US, None),
+        (struct.pack(">BBI", 2, 0, 10) + b"x" * 10, AssociationKind.ABORTED_BY_US, None),
+        (struct.pack(">BBI", 9, 0, 4) + b"xxxx", AssociationKind.ABORTED_BY_US, None),
+        (acceptance_pdu(ALL)[:40], AssociationKind.TIMED_OUT, None),
+        (b"", AssociationKind.TIMED_OUT, None),
+    ],
+    ids=[
+        "abort by the user", "abort by the provider", "HTTP", "release", "data", "4 GiB",
+        "undecodable", "unknown type", "half an answer", "silence",
+    ],
+)  # fmt: skip
+def test_a_strange_answer_ends_the_negotiation(
+    answer: bytes, kind: AssociationKind, ended: Ended | None
+) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(answer)
+        conversation.stay_silent()
+
+    found = outcome_of(script)
+    assert (found.kind, found.ended, found.phase) == (kind, ended, Phase.NEGOTIATION)
+    assert found.detail
+    if kind is AssociationKind.ABORTED_BY_PEER:
+        assert found.abort == Abort(answer[8], answer[9])
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+@pytest.mark.parametrize("after", ["connect", "request"])
+def test_a_connection_that_breaks_is_lost(ending: str, after: str) -> None:
+    def script(conversation: Conversation) -> None:
+        if after == "request":
+            conversation.read_pdu()
+        if ending == "reset":
+            conversation.reset()
+
+    assert outcome_of(script).kind is AssociationKind.CONNECTION_LOST
+
+
+def test_an_answer_without_end_is_given_up() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(struct.pack(">BBI", 2, 0, 1 << 19))
+        for _ in repeat(None):
+            conversation.send(b"\x21\0\0\x08\x01\0\0\0\x40\0\0\0")
+            if conversation.ended.wait(0.01):
+                return
+
+    assert outcome_of(script).kind is AssociationKind.TIMED_OUT
+
+
+def test_an_answer_in_single_bytes_is_read() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        for byte in acceptance_pdu(ALL):
+            conversation.send(bytes((byte,)))
+        conversation.finish()
+
+    assert outcome_of(script).ended is Ended.RELEASED
+
+
+@pytest.mark.parametrize(
+    "information",
+    [b"", user_information(None), user_information(0), user_information(0xFFFFFFFF),
+     user_information(16384, item(0x55, "Ünïcode\0\x1b".encode()), item(0x77, b"?"))],
+    ids=["none", "no length", "unlimited", "huge", "odd items"],
+)  # fmt: skip
+def test_strange_but_harmless_answers_are_taken(information: bytes) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL, information=information)
+        well_behaved(conversation)
+
+    with acceptor(script) as peer:
+        association = associate(peer.port)
+        stored = [outcome for _, outcome in association.store_many(iter([request()]))]
+        association.release()
+    assert [outcome.outcome for outcome in stored] == [InstanceOutcome.SENT]
+    assert association.outcome().ended is Ended.RELEASED
+
+
+@pytest.mark.parametrize("length", [1, 2, 6])
+def test_a_peer_that_receives_next_to_nothing_is_left(length: int) -> None:
+    found = outcome_of(lambda c: c.accept(ALL, information=user_information(length)))
+    assert found.kind is AssociationKind.ABORTED_BY_US
+    assert f"at most {length} bytes" in found.detail
+
+
+def test_small_pdus_carry_everything() -> None:
+    sizes: list[int] = []
+    received: list[bytes] = []
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL, information=user_information(128))
+        asked = conversation.read_request()
+        received.append(asked.data)
+        sizes.extend(len(pdu) for pdu in conversation.received[1:])
+        conversation.answer(asked)
+        conversation.finish()
+
+    with acceptor(script) as peer:
+        association = associate(peer.port)
+        stored = [outcome for _, outcome in association.store_many(iter([request()]))]
+        association.release()
+    assert stored[0].outcome is InstanceOutcome.SENT
+    assert received == [DATA]
+    assert max(sizes) <= 128 + 6
+
+
+def test_extra_and_repeated_answers_are_kept_apart() -> None:
+    answers = (*ALL, (1, 4, None), (77, 0, ELE))
+    found = outcome_of(accepting(answers))
+    assert found.is_established
+    assert sorted(stray.answer.context_id for stray in found.strays) == [1, 77]
+
+
+# C-STORE
+
+
+def test_an_instance_is_sent_when_the_peer_said_0000() -> None:
+    stored, found = store(well_behaved, count=5)
+    assert [outcome.outcome for outcome in stored] == [InstanceOutcome.SENT] * 5
+    assert (found.ended, found.traffic[0].instances) == (Ended.RELEASED, 5)
+    assert found.traffic[0].bytes == 5 * len(DATA)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (0x0000, InstanceOutcome.SENT),
+        (0x0001, InstanceOutcome.WARNING),
+        (0x0107, InstanceOutcome.WARNING),
+        (0x0116, InstanceOutcome.WARNING),
+        (0xB000, InstanceOutcome.WARNING),
+        (0xB007, InstanceOutcome.WARNING),
+        (0xBFFF, InstanceOutcome.WARNING),
+        (0x0110, InstanceOutcome.FAILED),
+        (0x0111, InstanceOutcome.FAILED),
+        (0x0122, InstanceOutcome.FAILED),
+        (0x0124, InstanceOutcome.FAILED),
+        (0xA700, InstanceOutcome.FAILED),
+        (0xA900, InstanceOutcome.FAILED),
+        (0xC000, InstanceOutcome.FAILED),
+        (0x1234, InstanceOutcome.FAILED),
+    ],
+)
+def test_the_status_decides_what_became_of_it(status: int, outcome: InstanceOutcome) -> None:
+    def script(conversation: Conversation) -> None:
+        asked = conversation.read_request()
+        conversation.answer(asked, status, comment="why\0", offending=b"\x10\x00\x20\x00")
+        conversation.finish()
+
+    stored, found = store(script)
+    assert (stored[0].outcome, stored[0].status) == (outcome, status)
+    assert stored[0].error_comment == "why"
+    assert stored[0].offending_elements == ("0010,0020",)
+    assert found.ended is Ended.RELEASED, "a status is no reason to end the association"
+
+
+Change = Callable[[Conversation], None]
+
+
+def answering(**changes: bytes | int | str | None) -> Change:
+    def script(conversation: Conversation) -> None:
+        asked = conversation.read_request()
+        conversation.answer(asked, changes.pop("status", 0), **changes)  # type: ignore[arg-type]
+        conversation.stay_silent()
+
+    return script
+
+
+def in_another_context(conversation: Conversation) -> None:
+    asked = conversation.read_request()
+    conversation.send(fragment(3, response(asked)))
+    conversation.stay_silent()
+
+
+def as_data(conversation: Conversation) -> None:
+    asked = conversation.read_request()
+    conversation.send(fragment(1, response(asked), control=2))
+    conversation.stay_silent()
+
+
+def cut_off(conversation: Conversation) -> None:
+    asked = conversation.read_request()
+    conversation.send(fragment(1, response(asked)[:-9]))
+    conversation.stay_silent()
+
+
+def of_the_request_before(conversation: Conversation) -> None:
+    asked = conversation.read_request()
+    conversation.answer(asked, message_id=asked.number(0x0110) - 1)
+    conversation.stay_silent()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        answering(message_id=99),
+        answering(message_id=None),
+        answering(command=0x8030),
+        answering(command=None),
+        answering(sop_class="1.2.840.10008.5.1.4.1.1.4"),
+        answering(sop_instance="1.2.3.99"),
+        answering(status=None),
+        answering(status=0xFF00),
+        answering(data_set_type=0x0001),
+        of_the_request_before,
+        in_another_context,
+        as_data,
+        cut_off,
+    ],
+    ids=[
+        "other message id", "no message id", "other command", "no command", "other SOP class",
+        "other SOP instance", "no status", "pending", "announces data", "message id before",
+        "other context", "as data", "cut off",
+    ],
+)  # fmt: skip
+def test_an_answer_that_can_not_be_trusted_leaves_the_instance_unknown(script: Script) -> None:
+    stored, found = store(script, count=3)
+    assert [outcome.outcome for outcome in stored] == [InstanceOutcome.UNKNOWN]
+    assert (found.kind, found.ended) == (AssociationKind.ESTABLISHED, Ended.ABORTED_BY_US)
+    assert "trusted" in stored[0].detail
+
+
+@pytest.mark.parametrize("left_out", ["sop_class", "sop_instance", "data_set_type"])
+def test_an_answer_may_leave_out_what_is_optional(left_out: str) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.answer(conversation.read_request(), **{left_out: None})
+        conversation.finish()
+
+    stored, _ = store(script)
+    assert stored[0].outcome is InstanceOutcome.SENT
+
+
+def test_an_answer_in_many_fragments_is_read() -> None:
+    def script(conversation: Conversation) -> None:
+        asked = conversation.read_request()
+        whole = response(asked)
+        for index in range(0, len(whole), 7):
+            last = index + 7 >= len(whole)
+            conversation.send(fragment(1, whole[index : index + 7], control=3 if last else 1))
+        conversation.finish()
+
+    assert store(script)[0][0].outcome is InstanceOutcome.SENT
+
+
+def hang_up(conversation: Conversation) -> None:
+    conversation.read_request()
+
+
+def reset(conversation: Conversation) -> None:
+    conversation.read_request()
+    conversation.reset()
+
+
+def say_abort(conversation: Conversation) -> None:
+    conversation.read_request()
+    conversation.send(abort(2, 2))
+    conversation.stay_silent()
+
+
+def say_nothing(conversation: Conversation) -> None:
+    conversation.read_request()
+    conversation.stay_silent()
+
+
+def release_instead(conversation: Conversation) -> None:
+    conversation.read_request()
+    conversation.send(RELEASE_RQ)
+    conversation.stay_silent()
+
+
+def noise(conversation: Conversation) -> None:
+    conversation.read_request()
+    conversation.send(b"\xff" * 64)
+    conversation.stay_silent()
+
+
+@pytest.mark.parametrize(
+    ("script", "ended"),
+    [
+        (hang_up, Ended.CONNECTION_LOST),
+        (reset, Ended.CONNECTION_LOST),
+        (say_abort, Ended.ABORTED_BY_PEER),
+        (say_nothing, Ended.TIMED_OUT),
+        (release_instead, Ended.RELEASED),
+        (noise, Ended.ABORTED_BY_US),
+    ],
+    ids=["hang up", "reset", "abort", "silence", "release", "noise"],
+)
+def test_without_an_answer_the_instance_is_unknown(script: Script, ended: Ended) -> None:
+    stored, found = store(script, count=3)
+    assert [outcome.outcome for outcome in stored] == [InstanceOutcome.UNKNOWN]
+    assert (found.kind, found.ended) == (AssociationKind.ESTABLISHED, ended)
+
+
+@pytest.mark.parametrize("ending", [hang_up, reset, say_abort, say_nothing, noise])
+def test_what_was_answered_before_the_break_stays_sent(ending: Script) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.answer(conversation.read_request())
+        conversation.answer(conversation.read_request(), 0xA700)
+        ending(conversation)
+
+    stored, _ = store(script, count=5)
+    assert [outcome.outcome for outcome in stored] == [
+        InstanceOutcome.SENT,
+        InstanceOutcome.FAILED,
+        InstanceOutcome.UNKNOWN,
+    ]
+
+
+def test_a_peer_that_stops_reading_is_given_up_without_progress() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.stay_silent()
+
+    def whole(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        script(conversation)
+
+    with acceptor(whole) as peer:
+        association = associate(peer.port)
+        began = time.monotonic()
+        large = request(data=bytes(64 << 20))
+        stored = [outcome for _, outcome in association.store_many(iter([large]))]
+        assert time.monotonic() - began < 6
+    assert stored[0].outcome is InstanceOutcome.UNKNOWN
+    assert association.outcome().ended is Ended.TIMED_OUT
+
+
+def test_a_slow_peer_that_goes_on_reading_is_waited_for() -> None:
+    timeouts = Timeouts(connect=0.5, tls=0.5, acse=0.5, progress=0.4, answer=2)
+    size = 3 << 20
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL, information=user_information(1 << 20))
+        conversation.connection.settimeout(5)
+        left = size
+        while left > 0:
+            left -= len(conversation.connection.recv(1 << 18))
+            conversation.ended.wait(0.1)
+        conversation.connection.recv(1 << 20)
+        conversation.stay_silent()
+
+    with acceptor(script) as peer:
+        association = associate(peer.port, timeouts)
+        began = time.monotonic()
+        stored = [o for _, o in association.store_many(iter([request(data=bytes(size))]))]
+        spent = time.monotonic() - began
+    assert stored[0].bytes_sent == size, "sent whole in spite of its taking longer than 0.4 s"
+    assert spent > 0.8
+
+
+def test_a_fresh_message_id_for_every_request() -> None:
+    ids: list[int] = []
+
+    def script(conversation: Conversation) -> None:
+        for _ in range(4):
+            asked = conversation.read_request()
+            ids.append(asked.number(0x0110))
+            conversation.answer(asked)
+        conversation.finish()
+
+    store(script, count=4)
+    assert len(set(ids)) == 4
+
+
+def test_an_unasked_message_before_a_request_ends_the_association() -> None:
+    def script(conversation: Conversation) -> None:
+        asked = conversation.read_request()
+        conversation.answer(asked)
+        conversation.answer(asked)
+        conversation.stay_silent()
+
+    stored, found = store(script, count=3)
+    assert stored[0].outcome is InstanceOutcome.SENT
+    assert InstanceOutcome.SENT not in [outcome.outcome for outcome in stored[1:]]
+    assert found.ended is Ended.ABORTED_BY_US
+
+
+# Files
+
+
+def test_a_file_that_changed_since_the_scan_is_not_sent(tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(DATA)
+    about = path.stat()
+    source = FileRange(str(path), 0, about.st_size, about.st_mtime_ns)
+    path.write_bytes(DATA + DATA)
+    changed = StoreRequest(CT, "1.2.3.1", 1, source)
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        well_behaved(conversation)
+
+    with acceptor(script) as peer:
+        association = associate(peer.port)
+        stored = [o for _, o in association.store_many(iter([changed, request(2)]))]
+        association.release()
+    assert [outcome.outcome for outcome in stored] == [
+        InstanceOutcome.FAILED,
+        InstanceOutcome.SENT,
+    ]
+    assert "changed" in stored[0].detail
+
+
+def test_a_file_that_is_gone_is_not_sent_and_the_rest_is(tmp_path: Path) -> None:
+    gone = StoreRequest(CT, "1.2.3.1", 1, FileRange(str(tmp_path / "gone"), 0, 10, 0))
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        well_behaved(conversation)
+
+    with acceptor(script) as peer:
+        association = associate(peer.port)
+        stored = [o for _, o in association.store_many(iter([gone, request(2)]))]
+        association.release()
+    assert [outcome.outcome for outcome in stored] == [
+        InstanceOutcome.FAILED,
+        InstanceOutcome.SENT,
+    ]
+
+
+# Ending
+
+
+def test_a_release_without_an_answer_ends_in_time() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.read_pdu()
+        conversation.stay_silent()
+
+    found = outcome_of(script)
+    assert (found.kind, found.ended) == (AssociationKind.ESTABLISHED, Ended.TIMED_OUT)
+    assert found.phase is Phase.RELEASE
+
+
+def test_a_release_collision_is_a_release() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.read_pdu()
+        conversation.send(RELEASE_RQ)
+        conversation.send(RELEASE_RP)
+        conversation.stay_silent()
+
+    assert outcome_of(script).ended is Ended.RELEASED
+
+
+def test_an_interruption_from_another_thread_ends_a_wait() -> None:
+    import threading
+
+    asked = threading.Event()
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.read_request()
+        asked.set()
+        conversation.stay_silent()
+
+    with acceptor(script) as peer:
+        association = associate(peer.port, Timeouts(answer=20))
+
+        def interrupt() -> None:
+            assert asked.wait(5)
+            association.interrupt()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        began = time.monotonic()
+        stored = [outcome for _, outcome in association.store_many(iter([request()]))]
+        assert time.monotonic() - began < 5
+        thread.join()
+    assert stored[0].outcome is InstanceOutcome.UNKNOWN
+
+
+def test_an_echo_is_answered_or_not() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.answer(conversation.read_request())
+        conversation.answer(conversation.read_request(), message_id=77)
+        conversation.stay_silent()
+
+    with acceptor(script) as peer:
+        association = associate(peer.port)
+        assert association.echo().status == 0
+        second = association.echo()
+    assert second.status is None
+    assert association.outcome().ended is Ended.ABORTED_BY_US
+
+
+@pytest.mark.slow
+def test_500_faulty_attempts_leave_nothing_behind() -> None:
+    import os
+    import threading
+
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(b"\x02\x00\x00\x00\x00\x04junk")
+
+    with acceptor(script) as peer:
+        associate(peer.port)
+        threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+        for _ in range(500):
+            assert associate(peer.port).outcome().kind is AssociationKind.ABORTED_BY_US
+        peer.conversations.clear()
+        assert threading.active_count() <= threads + 2
+        assert len(os.listdir("/proc/self/fd")) <= files + 4
