@@ -111,7 +111,7 @@ class Receiver:
         Raises:
             OSError: the port is in use.
         """
-        ae = AE(ae_title="CONCORDAT_DEMO")
+        ae = AE(ae_title="DEMO_RECEIVER")
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_associations = 64

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from sender.management.base import ConcordatCommand
 from sender.models import ContextTemplate
 from sender.negotiation.rules import InvalidTemplate, lint, parse_json
-from sender.services.templates import UnknownName, find_version, save_version
+from sender.services.templates import BuiltIn, UnknownName, find_version, save_version
 
 
 class Command(ConcordatCommand):
@@ -40,7 +40,10 @@ class Command(ConcordatCommand):
             raise CommandError(str(error)) from error
         for problem in lint(spec):
             self.say(f"Warning: {problem}")
-        version = save_version(spec, actor=self.actor)
+        try:
+            version = save_version(spec, actor=self.actor)
+        except BuiltIn as error:
+            raise CommandError(str(error)) from error
         self.say(f"Template {version.template.name} has version {version.version}.")
         return 0
 
