@@ -23,6 +23,7 @@ from sender.models import (
     ContextTemplate,
     Destination,
     InstanceAttempt,
+    SendItem,
     TransferSyntax,
     Trigger,
 )
@@ -344,6 +345,10 @@ def _consequence(row: Association, contexts: tuple[ContextOutcome, ...]) -> dict
         said.append(f"{delivered:,} of {row.instances:,} instances stored by the peer.")
     if counts.get("converted"):
         said.append(f"{counts['converted']:,} were converted before sending.")
+    refused = _refused(row)
+    if refused:
+        tone = "caution"
+        said.append(f"{refused:,} not sent: no accepted presentation context.")
     if failed:
         tone = "bad"
         said.append(f"{failed:,} failed or are unknown.")
@@ -351,6 +356,19 @@ def _consequence(row: Association, contexts: tuple[ContextOutcome, ...]) -> dict
         tone = "bad"
         said.append(row.detail or f"It ended: {words.ENDED[row.ended]}.")
     return {"tone": tone, "text": " ".join(said)}
+
+
+def _refused(row: Association) -> int:
+    """Return how many instances of its send this association could not carry."""
+    if row.send_number is None:
+        return 0
+    items = SendItem.objects.filter(
+        send_id=row.send_number,
+        outcome=InstanceOutcome.UNSENDABLE,
+        last_attempt=row.uid,
+        attempts=0,
+    )
+    return items.count()
 
 
 def _say_rejection(row: Association) -> dict[str, str] | None:

@@ -141,6 +141,7 @@ def test_an_element_that_claims_two_gigabytes_is_refused_at_once(make: Make) -> 
     assert "beyond the end" in reason(make(change)) or "cut off" in reason(make(change))
 
 
+@pytest.mark.slow
 def test_a_deflate_bomb_is_refused(tmp_path: Path, make: Make) -> None:
     path = make(transfer_syntax=syntaxes.EXPLICIT_VR_LE)
     seen = found(path)

@@ -40,7 +40,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 ILE, ELE = syntaxes.IMPLICIT_VR_LE, syntaxes.EXPLICIT_VR_LE
 PROPOSAL = Proposal.of([ContextSpec(CT, (ELE,)), ContextSpec(VERIFICATION, (ILE,))])
 ALL = ((1, 0, ELE), (3, 0, ILE))
-QUICK = Timeouts(connect=0.5, tls=0.5, acse=0.5, progress=0.5, answer=0.5)
+QUICK = Timeouts(connect=0.3, tls=0.3, acse=0.3, progress=0.3, answer=0.3)
 GRACE_SECONDS = 2.5
 DATA = b"\x08\x00\x18\x00UI\x04\x001.2\x00" * 20
 
@@ -501,6 +501,7 @@ def test_a_peer_that_stops_reading_is_given_up_without_progress() -> None:
     assert association.outcome().ended is Ended.TIMED_OUT
 
 
+@pytest.mark.slow
 def test_a_slow_peer_that_goes_on_reading_is_waited_for() -> None:
     timeouts = Timeouts(connect=0.5, tls=0.5, acse=0.5, progress=0.4, answer=2)
     size = 3 << 20

@@ -244,6 +244,7 @@ def test_failed_instances_are_sent_when_a_person_retries(folder: Path, settings:
     assert (send.state, outcomes(send)) == (SendState.SUCCEEDED, {"sent": 6})
 
 
+@pytest.mark.slow
 def test_cancelling_leaves_what_was_sent_and_cancels_the_rest(folder: Path) -> None:
     slow = {"SLOW": Profile(pause_seconds=0.7)}
     with Receiver(port=0, profiles=slow) as receiver:
