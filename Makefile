@@ -15,7 +15,8 @@ BOTH_DATABASES := tests/models tests/services tests/analytics tests/web
 
 test: $(TEST_STAMP)
 	CONCORDAT_TEST_DATABASE=postgresql $(PYTEST) -q $(BOTH_DATABASES)
-	$(PYTEST)
+	$(PYTEST) -m "not browser"
+	$(PYTEST) -m browser
 
 test-fast: $(TEST_STAMP)
 	$(PYTEST) -q -m "not peers and not browser and not slow"
@@ -25,6 +26,7 @@ check: $(TEST_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	CONCORDAT_DATA_DIR=$(VENV)/check $(BIN)/python manage.py makemigrations --check --dry-run
+	$(PYTEST) -q tests/test_docs.py tests/test_architecture.py
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix --exit-zero .

@@ -14,14 +14,16 @@ from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from sender.models import (
+    AssociationAttempt,
     BatchState,
     Destination,
     EngineTick,
+    Enquiry,
     Send,
     SendBatch,
     SendState,
 )
-from sender.services import recording, sending, tickets, transfer
+from sender.services import recording, recovery, sending, tickets, transfer
 from sender.services.leases import (
     SlotLease,
     await_slot,
@@ -36,7 +38,9 @@ LONGEST_WAIT_SECONDS = 20
 LONGEST_WORK_SECONDS = 600
 SLOT_WAIT_SECONDS = 10
 """How long work that a person waits for waits for a slot (CONTRACT.md)."""
-LEASE_PENALTY_SECONDS = 15
+LEASE_PENALTY_SECONDS = 2
+"""Pause after a worker vanished without having sent anything; doubled each time."""
+LONGEST_ENQUIRY_SECONDS = 600
 
 
 def is_stopping() -> bool:
@@ -165,8 +169,11 @@ def tick(owner: str) -> None:
     """Look after everything that nobody else may be looking after; doing it twice is harmless."""
     now = timezone.now()
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
+    recovery.bury_dead(now)
+    recovery.replay_journals(now)
     recording.sweep_attempts(now)
     _expire_batches(now)
+    _end_enquiries(now)
     _reissue_plans(now)
     _reissue_work(now)
     _finish_sends()
@@ -176,7 +183,7 @@ def _expire_batches(now: datetime) -> None:
     """Give back batches whose worker vanished, later each time."""
     expired = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__lt=now)
     for batch_id, fence, attempt in expired.values_list("id", "fence", "attempt"):
-        pause = min(LEASE_PENALTY_SECONDS * 2 ** min(attempt, 6), 900)
+        pause = 0 if _got_on(batch_id) else min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
         SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.RUNNING).update(
             state=BatchState.READY,
             fence=F("fence") + 1,
@@ -186,6 +193,19 @@ def _expire_batches(now: datetime) -> None:
         )
     cancelled = SendBatch.objects.filter(state=BatchState.READY, send__state=SendState.CANCELLING)
     cancelled.update(state=BatchState.CANCELLED)
+
+
+def _got_on(batch_id: int) -> bool:
+    """Tell whether the last association of a batch moved anything; else it may be poisonous."""
+    last = AssociationAttempt.objects.filter(batch_id=batch_id).order_by("-started_at").first()
+    return last is not None and last.instances.exists()
+
+
+def _end_enquiries(now: datetime) -> None:
+    """Tell who waits for an echo or a negotiation that nobody answers any more."""
+    Enquiry.objects.filter(
+        finished_at__isnull=True, started_at__lt=now - timedelta(seconds=LONGEST_ENQUIRY_SECONDS)
+    ).update(finished_at=now, detail="The sender vanished before it had an answer.")
 
 
 def _reissue_plans(now: datetime) -> None:

@@ -25,6 +25,21 @@ def owner_name() -> str:
     return f"{settings.SENDER_HOST}:{os.getpid()}:{_STARTED}:{threading.get_ident():x}"
 
 
+def is_dead(owner: str) -> bool:
+    """Tell whether an owner was a process of this host that is gone; no answer for others."""
+    host, _, rest = owner.partition(":")
+    number = rest.partition(":")[0]
+    if host != settings.SENDER_HOST or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class SlotLease:
     """The right to hold one association to a destination."""

@@ -1,15 +1,17 @@
 """One batch in one association: match, convert, send, and account for every instance once."""
 
+import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import random
+from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F, Min, Q, QuerySet
 from django.utils import timezone
 
@@ -30,8 +32,11 @@ from sender.negotiation.retry import RetryDecision
 from sender.services import recording, sending
 from sender.services.associating import Errand, RecordedAssociation, associate, record_refusal
 from sender.services.interning import transfer_syntax_id
+from sender.services.journal import Journal
 from sender.services.leases import BatchLease, SlotLease, extend_batch, extend_slot
 from sender.services.sources import real_path
+
+logger = logging.getLogger(__name__)
 
 GROUP_INSTANCES = 500
 GROUP_SECONDS = 0.5
@@ -68,6 +73,7 @@ class Run:
     lease: BatchLease
     slot: SlotLease
     opened: RecordedAssociation
+    journal: Journal
     number: int = 0
     acknowledged: int = 0
     results: list[recording.InstanceResult] = field(default_factory=list)
@@ -96,7 +102,12 @@ def run_batch(
         try:
             _send_items(run, items, is_stopping)
         except LeaseLost:
+            run.journal.remove()
             return
+        except DatabaseError:
+            run.journal.leave()
+            raise
+        run.journal.remove()
         outcome = run.opened.association.outcome()
         acknowledged = run.acknowledged
     _settle(batch, lease, outcome, acknowledged=acknowledged)
@@ -145,7 +156,8 @@ def _open(batch: SendBatch, lease: BatchLease, slot: SlotLease, requestor: Reque
     opened = associate(
         _errand(batch, lease), proposal_of(batch.definition_list), requestor=requestor
     )
-    return Run(batch=batch, send=batch.send, lease=lease, slot=slot, opened=opened)
+    journal = Journal(batch_id=batch.pk, fence=lease.fence, attempt=opened.attempt.uid)
+    return Run(batch=batch, send=batch.send, lease=lease, slot=slot, opened=opened, journal=journal)
 
 
 def _send_items(run: Run, items: list[SendItem], is_stopping: Callable[[], bool]) -> None:
@@ -255,22 +267,27 @@ def _fail_unsent(run: Run, item: SendItem, reason: str) -> None:
 def _take_result(run: Run, item: SendItem, choice: Choice, outcome: StoreOutcome) -> None:
     run.number += 1
     run.acknowledged += outcome.status is not None
-    run.results.append(
-        recording.InstanceResult(
-            number=run.number,
-            item_id=item.pk,
-            sop_instance=item.sop_instance_uid,
-            study_instance=item.study_instance_uid,
-            sent_as=choice.transfer_syntax,
-            conversion=choice.conversion.value,
-            outcome=outcome,
-        )
+    result = recording.InstanceResult(
+        number=run.number,
+        item_id=item.pk,
+        sop_instance=item.sop_instance_uid,
+        study_instance=item.study_instance_uid,
+        sent_as=choice.transfer_syntax,
+        conversion=choice.conversion.value,
+        outcome=outcome,
     )
-    run.changes.append((item.pk, _change(run.send, item, choice, outcome)))
+    run.results.append(result)
+    run.changes.append((item.pk, change_of(run.send, item, result)))
+    try:
+        run.journal.note(result)
+    except OSError as error:
+        logger.error("The journal can't be written (%s); results go to the database.", error)
+        run.written_at = 0.0
 
 
-def _change(send: Send, item: SendItem, choice: Choice, outcome: StoreOutcome) -> ItemChange:
+def change_of(send: Send, item: SendItem, result: recording.InstanceResult) -> ItemChange:
     """Decide what a result makes of an item: final, or pending until its next attempt."""
+    outcome = result.outcome
     decision = retry.after_store(outcome)
     again = decision.retry and item.attempts < min(send.allowed_retries, decision.attempts_allowed)
     return ItemChange(
@@ -279,8 +296,8 @@ def _change(send: Send, item: SendItem, choice: Choice, outcome: StoreOutcome) -
         status=outcome.status,
         rule=decision.rule,
         retry_at=_due_at(decision, item.attempts + 1) if again else None,
-        sent_as=choice.transfer_syntax,
-        conversion=choice.conversion.value,
+        sent_as=result.sent_as,
+        conversion=result.conversion,
     )
 
 
@@ -316,15 +333,17 @@ def _write_group(run: Run) -> None:
         if run.lost or not extend_batch(run.lease):
             raise LeaseLost
         recording.record_instances(run.opened.attempt.uid, run.results)
-        _write_changes(run)
+        write_changes(run.changes, run.opened.attempt.uid)
+    run.journal.empty()
     run.results.clear()
     run.changes.clear()
     run.written_at = time.monotonic()
 
 
-def _write_changes(run: Run) -> None:
+def write_changes(changes: Iterable[tuple[int, ItemChange]], attempt: UUID) -> None:
+    """Write what results make of items; equal changes by one UPDATE."""
     alike: defaultdict[ItemChange, list[int]] = defaultdict(list)
-    for item_id, change in run.changes:
+    for item_id, change in changes:
         alike[change].append(item_id)
     for change, item_ids in alike.items():
         SendItem.objects.filter(pk__in=item_ids).update(
@@ -336,7 +355,7 @@ def _write_changes(run: Run) -> None:
             sent_as_id=transfer_syntax_id(change.sent_as) if change.sent_as else None,
             conversion=change.conversion,
             attempts=F("attempts") + int(change.tried),
-            last_attempt=run.opened.attempt.uid,
+            last_attempt=attempt,
         )
 
 

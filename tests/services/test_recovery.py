@@ -1,0 +1,177 @@
+"""What a process knew when it died is read back, once, and the rest is sent again."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from sender.models import (
+    Association,
+    AssociationAttempt,
+    BatchState,
+    InstanceAttempt,
+    Send,
+    SendBatch,
+    SendItem,
+)
+from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
+from sender.services import engine, journal, leases, listing, recovery
+from sender.services.journal import Journal
+from sender.services.recording import InstanceResult
+from sender.services.records import verify_record
+from tests import factories
+from tests.services.test_sending import order, outcomes
+
+pytestmark = pytest.mark.usefixtures("live_db")
+
+
+@pytest.fixture(autouse=True)
+def _no_journals() -> Iterator[None]:
+    yield
+    for remains in journal.remains():
+        remains.remove()
+
+
+@pytest.fixture
+def send(tmp_path: Path) -> Send:
+    """A planned send of four instances."""
+    for number in range(4):
+        factories.write_instance(tmp_path / "in" / f"{number}.dcm", sop_instance=f"1.2.3.{number}")
+    made = order(factories.destination(), tmp_path / "in", inline=False, retries=3)
+    listing.plan_send(made.pk)
+    return made
+
+
+def result(item: SendItem, number: int, status: int | None = 0) -> InstanceResult:
+    outcome = InstanceOutcome.UNKNOWN if status is None else InstanceOutcome.SENT
+    return InstanceResult(
+        number=number,
+        item_id=item.pk,
+        sop_instance=item.sop_instance_uid,
+        study_instance=item.study_instance_uid,
+        sent_as=factories.ELE,
+        conversion="none",
+        outcome=StoreOutcome(
+            outcome, 1, status=status, error_comment="Ünïcode", offending_elements=("0010,0020",)
+        ),
+    )
+
+
+def claim(send: Send, owner: str) -> tuple[leases.BatchLease, Journal]:
+    """Claim the batch as a worker would, and open its journal."""
+    lease = leases.claim_batch(send.destination_id, owner)
+    assert lease is not None
+    uid = factories.open_attempt(send.destination)
+    AssociationAttempt.objects.filter(pk=uid).update(batch_id=lease.batch_id, send=send)
+    return lease, Journal(batch_id=lease.batch_id, fence=lease.fence, attempt=uid)
+
+
+def dead_owner() -> str:
+    """Return an owner whose process is gone."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return f"{settings.SENDER_HOST}:{process.pid}:0:0"
+
+
+def test_what_the_journal_holds_is_recorded_and_the_rest_is_sent_again(send: Send) -> None:
+    _, written = claim(send, dead_owner())
+    items = list(SendItem.objects.filter(send=send))
+    written.note(result(items[0], 1))
+    written.note(result(items[1], 2))
+    written.leave()
+    engine.tick("test")
+    assert outcomes(send) == {"sent": 2, "pending": 2}
+    batch = SendBatch.objects.get()
+    assert (batch.state, batch.next_attempt_at <= timezone.now()) == (BatchState.READY, True)
+    assert list(journal.remains()) == []
+    row = Association.objects.get()
+    assert (row.instances, InstanceAttempt.objects.count()) == (2, 2)
+    assert verify_record(row)
+    kept = InstanceAttempt.objects.order_by("number")[0]
+    assert kept.error_comment is not None
+    assert (kept.error_comment.text, kept.offending_elements) == ("Ünïcode", "0010,0020")
+
+
+def test_reading_a_journal_twice_changes_nothing(send: Send) -> None:
+    _, written = claim(send, dead_owner())
+    items = list(SendItem.objects.filter(send=send))
+    written.note(result(items[0], 1))
+    (remains,) = journal.remains()
+    content = remains.path.read_bytes()
+    written.leave()
+    recovery.bury_dead(timezone.now())
+    assert recovery.replay_journals(timezone.now()) == 1
+    remains.path.write_bytes(content)
+    assert recovery.replay_journals(timezone.now()) == 0
+    assert InstanceAttempt.objects.count() == 1
+    assert SendItem.objects.get(pk=items[0].pk).attempts == 1
+
+
+def test_a_line_that_was_cut_off_is_left_out(send: Send) -> None:
+    _, written = claim(send, dead_owner())
+    items = list(SendItem.objects.filter(send=send))
+    written.note(result(items[0], 1))
+    written.note(result(items[1], 2))
+    written.leave()
+    (remains,) = journal.remains()
+    remains.path.write_bytes(remains.path.read_bytes()[:-20])
+    engine.tick("test")
+    assert outcomes(send) == {"sent": 1, "pending": 3}
+
+
+def test_the_journal_of_a_worker_that_lives_is_left_alone(send: Send) -> None:
+    _, written = claim(send, leases.owner_name())
+    written.note(result(SendItem.objects.filter(send=send)[0], 1))
+    engine.tick("test")
+    assert len(list(journal.remains())) == 1
+    assert outcomes(send) == {"pending": 4}
+    written.remove()
+
+
+def test_an_unknown_result_is_pending_again(send: Send) -> None:
+    _, written = claim(send, dead_owner())
+    written.note(result(SendItem.objects.filter(send=send)[0], 1, status=None))
+    written.leave()
+    engine.tick("test")
+    assert outcomes(send) == {"pending": 4}
+    assert SendItem.objects.filter(send=send, attempts=1).count() == 1
+
+
+def test_committed_results_stand_in_no_journal(send: Send) -> None:
+    _, written = claim(send, leases.owner_name())
+    written.note(result(SendItem.objects.filter(send=send)[0], 1))
+    written.empty()
+    (remains,) = journal.remains()
+    assert remains.results() == []
+    assert remains.path.stat().st_mode & 0o777 == 0o600
+    written.remove()
+
+
+def test_slots_of_processes_that_are_gone_are_free_at_once() -> None:
+    to = factories.destination(max_associations=1)
+    assert leases.claim_slot(to, dead_owner()) is not None
+    assert leases.claim_slot(to, "next") is None
+    recovery.bury_dead(timezone.now())
+    assert leases.claim_slot(to, "next") is not None
+
+
+@pytest.mark.parametrize("owner", ["elsewhere:1:0:0", "", "odd", "a:b:c:d"])
+def test_owners_elsewhere_are_never_taken_for_dead(owner: str) -> None:
+    assert not leases.is_dead(owner)
+
+
+def test_work_that_loses_its_worker_again_and_again_waits(send: Send) -> None:
+    for _ in range(3):
+        SendBatch.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+        lease, written = claim(send, dead_owner())
+        written.leave()
+        engine.tick("test")
+        assert lease is not None
+    batch = SendBatch.objects.get()
+    assert batch.attempt == 3
+    assert batch.next_attempt_at > timezone.now() + timedelta(seconds=10)
