@@ -5,6 +5,7 @@ itself fails the test; that the requestor hangs up on it is no fault of the scri
 """
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -206,6 +207,7 @@ class _Listener:
     listening: socket.socket
     scripts: Sequence[Script]
     running: ScriptedAcceptor
+    tls: ssl.SSLContext | None = None
     ended: threading.Event = field(default_factory=threading.Event)
     faults: list[BaseException] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -232,8 +234,12 @@ class _Listener:
 
     def _converse(self, conversation: Conversation, script: Script) -> None:
         try:
+            if self.tls is not None:
+                conversation.connection = self.tls.wrap_socket(
+                    conversation.connection, server_side=True
+                )
             script(conversation)
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, ssl.SSLError):
             return  # the requestor has had enough, which many tests are about
         except BaseException as fault:
             self.faults.append(fault)
@@ -242,11 +248,11 @@ class _Listener:
 
 
 @contextmanager
-def acceptor(*scripts: Script) -> Iterator[ScriptedAcceptor]:
+def acceptor(*scripts: Script, tls: ssl.SSLContext | None = None) -> Iterator[ScriptedAcceptor]:
     """Listen; each connection runs the next script, the last one again and again."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.settimeout(0.1)
-    listener = _Listener(listening, scripts, ScriptedAcceptor(listening.getsockname()[1]))
+    listener = _Listener(listening, scripts, ScriptedAcceptor(listening.getsockname()[1]), tls)
     thread = threading.Thread(target=listener.listen, daemon=True)
     thread.start()
     try:

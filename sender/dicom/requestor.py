@@ -4,6 +4,7 @@ One thread, one socket, our own deadlines: no reactor that could lose an answer 
 (docs/architecture.md says why this is not pynetdicom's Association).
 """
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NoReturn, Protocol
 
-from sender.dicom import dimse, upper_layer, wire
+from sender.dicom import dimse, tls, upper_layer, wire
 from sender.dicom.bulk import FileRange, Framing, Loader, OpenFile, SourceFailed, StoreRequest
 from sender.dicom.wire import Wire
 from sender.negotiation.contexts import Proposal
@@ -31,7 +32,7 @@ from sender.negotiation.outcomes import (
     classify_status,
     unanswered,
 )
-from sender.negotiation.peers import Peer
+from sender.negotiation.peers import Peer, TlsSettings
 from sender.negotiation.sop_classes import VERIFICATION
 
 __all__ = ["Association", "FileRange", "NetworkRequestor", "Requestor", "StoreRequest"]
@@ -199,13 +200,38 @@ class NetworkAssociation:
                 addresses = wire.resolve(self.peer.address, self.peer.port, seconds=timeout)
             with self._phase(Phase.CONNECT):
                 left = max(0.001, timeout - (time.monotonic() - started))
-                self._wire = Wire(wire.connect(addresses, seconds=left))
+                connection = wire.connect(addresses, seconds=left)
         except wire.NameNotResolved as error:
             raise _Ending(AssociationKind.DNS_FAILED, str(error)) from error
         except OSError as error:
             raise _Ending(AssociationKind.TCP_FAILED, str(error)) from error
-        (local, local_port), (peer, peer_port) = self._wire.addresses
+        (local, local_port), (peer, peer_port) = wire.addresses_of(connection)
         self._note(connection=Connection(local, local_port, peer, peer_port))
+        settings = self.peer.tls
+        self._wire = Wire(connection) if settings is None else self._secure(connection, settings)
+
+    def _secure(self, connection: socket.socket, settings: TlsSettings) -> Wire:
+        """Shake hands; return the wire through TLS."""
+        seconds = self.peer.timeouts.tls
+        try:
+            with self._phase(Phase.TLS):
+                secured = tls.secure(
+                    connection, settings, address=self.peer.address, seconds=seconds
+                )
+        except OSError as error:
+            connection.close()
+            raise _Ending(_KIND_OF_ERROR[type(error)], str(error)) from error
+        facts = tls.facts_of(secured)
+        self._note(
+            connection=replace(
+                self._outcome.connection,
+                tls_version=facts.version,
+                tls_cipher=facts.cipher,
+                peer_certificate_sha256=facts.certificate_sha256,
+                peer_certificate_expires_at=facts.expires_at,
+            )
+        )
+        return tls.TlsWire(secured)
 
     def _propose(self) -> None:
         assert self._wire is not None
@@ -554,12 +580,14 @@ class NetworkAssociation:
 
 
 _KIND_OF_ERROR: dict[type[OSError], AssociationKind] = {
+    tls.TlsFailed: AssociationKind.TLS_FAILED,
     wire.ConnectionLost: AssociationKind.CONNECTION_LOST,
     wire.NoProgress: AssociationKind.TIMED_OUT,
     wire.Interrupted: AssociationKind.ABORTED_BY_US,
     wire.Oversized: AssociationKind.ABORTED_BY_US,
 }
 _ENDED = {
+    AssociationKind.TLS_FAILED: Ended.CONNECTION_LOST,
     AssociationKind.ESTABLISHED: Ended.RELEASED,
     AssociationKind.CONNECTION_LOST: Ended.CONNECTION_LOST,
     AssociationKind.TIMED_OUT: Ended.TIMED_OUT,

@@ -107,6 +107,14 @@ def connect(addresses: list[Any], *, seconds: float) -> socket.socket:
     raise ConnectFailed(f"The connection failed: {cause}.")
 
 
+def addresses_of(connection: socket.socket) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Return local and peer address with their ports; empty if the connection is gone."""
+    try:
+        return connection.getsockname()[:2], connection.getpeername()[:2]
+    except OSError:
+        return ("", 0), ("", 0)
+
+
 class Wire:
     """Writes buffers and reads PDUs, each within its time. One thread uses it; any may interrupt.
 
@@ -123,13 +131,17 @@ class Wire:
         self._selector.register(connection, selectors.EVENT_READ)
         self.moved = 0
 
-    @property
-    def addresses(self) -> tuple[tuple[str, int], tuple[str, int]]:
-        """Local and peer address with their ports; empty if the connection is gone."""
-        try:
-            return self._socket.getsockname()[:2], self._socket.getpeername()[:2]
-        except OSError:
-            return ("", 0), ("", 0)
+    def _write(self, pending: list[memoryview]) -> int:
+        """Hand over as much as the system takes; return how many bytes that were."""
+        return self._socket.sendmsg(pending[:MOST_BUFFERS])
+
+    def _read(self) -> bytes:
+        """Return what has come; b"" if the peer has closed.
+
+        Raises:
+            BlockingIOError: nothing has.
+        """
+        return self._socket.recv(READ_SIZE)
 
     def send(self, buffers: Sequence[Buffer], *, stall: float) -> None:
         """Write all buffers; `stall`: the seconds in which at least one byte must leave.
@@ -140,7 +152,7 @@ class Wire:
         pending = [memoryview(buffer) for buffer in buffers if len(buffer)]
         while pending:
             try:
-                sent = self._socket.sendmsg(pending[:MOST_BUFFERS])
+                sent = self._write(pending)
             except BlockingIOError:
                 self._await_room(stall)
             except OSError as error:
@@ -194,12 +206,15 @@ class Wire:
 
     def has_input(self) -> bool:
         """Tell whether the peer has said something, or has closed, without waiting."""
-        if self._received:
-            return True
         try:
-            return bool(self._selector.select(0))
+            if not self._received and self._is_readable(0):
+                self._receive()
         except (OSError, ValueError):
             return True
+        return bool(self._received)
+
+    def _is_readable(self, seconds: float) -> bool:
+        return bool(self._selector.select(seconds))
 
     def _arm_quick_acknowledgement(self) -> None:
         """Have the system acknowledge at once: peers with Nagle on wait for it in mid-answer."""
@@ -221,7 +236,7 @@ class Wire:
 
     def _receive(self) -> None:
         try:
-            data = self._socket.recv(READ_SIZE)
+            data = self._read()
         except BlockingIOError:
             return
         except OSError as error:
@@ -243,7 +258,8 @@ class Wire:
         """End the connection from another thread; whoever is blocked in it is woken."""
         self._interrupted = True
         with contextlib.suppress(OSError):  # it may be gone already, which is what was wanted
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket.shutdown, which would drop the encryption and keep the socket.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the socket back. Safe to call twice."""

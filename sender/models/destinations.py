@@ -10,6 +10,7 @@ from sender.negotiation.peers import (
     DEFAULT_MAXIMUM_LENGTH,
     Peer,
     Timeouts,
+    TlsSettings,
 )
 
 LONGEST_TIMEOUT_SECONDS = 3600
@@ -38,7 +39,11 @@ def _seconds(default: float) -> "models.FloatField[float, float]":
 
 
 class Destination(models.Model):
-    """An application entity that we send to. Timeouts are seconds."""
+    """An application entity that we send to. Timeouts are seconds.
+
+    Certificates and the private key stay in files that the deployment looks after: the database
+    holds their paths, and no secret.
+    """
 
     name = models.CharField(max_length=80, unique=True, validators=[validate_name])
     ae_title = models.CharField("AE title", max_length=16, validators=[validate_ae_title])
@@ -64,6 +69,11 @@ class Destination(models.Model):
         default=1, validators=[MinValueValidator(1), MaxValueValidator(MOST_ASSOCIATIONS)]
     )
     retries = models.PositiveSmallIntegerField(default=3, validators=[MaxValueValidator(20)])
+    tls = models.BooleanField("TLS", default=False)
+    tls_ca_file = models.CharField("authorities (PEM file)", max_length=400, blank=True)
+    tls_cert_file = models.CharField("our certificate (PEM file)", max_length=400, blank=True)
+    tls_key_file = models.CharField("its private key (PEM file)", max_length=400, blank=True)
+    tls_server_name = models.CharField("name in their certificate", max_length=253, blank=True)
     enabled = models.BooleanField(default=True)
     notes = models.TextField(blank=True, max_length=2000)
     confirmed_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -100,6 +110,11 @@ class Destination(models.Model):
                 answer=self.answer_timeout,
             ),
             maximum_length=self.maximum_length,
+            tls=TlsSettings(
+                self.tls_ca_file, self.tls_cert_file, self.tls_key_file, self.tls_server_name
+            )
+            if self.tls
+            else None,
         )
 
 

@@ -28,8 +28,24 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How a connection is secured (PS3.15 annex B.9): always TLS 1.2 or newer, always verified.
+
+    Attributes:
+        ca_file: certificates of authorities, PEM; "": those of the system.
+        cert_file, key_file: our certificate and its private key, PEM; "": none.
+        server_name: the name that the peer's certificate must have; "": the peer's address.
+    """
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """An acceptor as the requestor needs it.
+    """An acceptor as the requestor needs it; without `tls` the connection is plain.
 
     Raises:
         InvalidAETitle: an AE title breaks the rules of the standard.
@@ -42,6 +58,7 @@ class Peer:
     calling_ae_title: str = DEFAULT_CALLING_AE_TITLE
     timeouts: Timeouts = Timeouts()
     maximum_length: int = DEFAULT_MAXIMUM_LENGTH
+    tls: TlsSettings | None = None
 
     def __post_init__(self) -> None:
         parse_ae_title(self.called_ae_title)

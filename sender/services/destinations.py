@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import ssl
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,6 +52,11 @@ class DestinationFacts:
     maximum_length: int = DEFAULT_MAXIMUM_LENGTH
     max_associations: int = 1
     retries: int = 3
+    tls: bool = False
+    tls_ca_file: str = ""
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    tls_server_name: str = ""
     enabled: bool = True
     notes: str = ""
 
@@ -100,6 +106,9 @@ def _save(destination: Destination, actor: str, action: str, facts: dict[str, ob
     problem = address_problem(destination.address, destination.port)
     if problem:
         raise InvalidDestination({"address": [problem]})
+    problems = _tls_problems(destination)
+    if problems:
+        raise InvalidDestination(problems)
     with transaction.atomic():
         destination.save()
         current_revision(destination)
@@ -131,6 +140,32 @@ def _own_port_problem(port: int) -> str:
     return "This port is our own web server's or database's." if port in own else ""
 
 
+def _tls_problems(destination: Destination) -> dict[str, list[str]]:
+    """Say which of the files for TLS can't be used; {} if all can, or none is wanted."""
+    if not destination.tls:
+        return {}
+    problems: dict[str, list[str]] = {}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if destination.tls_ca_file:
+        try:
+            context.load_verify_locations(destination.tls_ca_file)
+        except OSError as error:
+            problems["tls_ca_file"] = [f"This file holds no certificates: {_cause(error)}."]
+    if destination.tls_key_file and not destination.tls_cert_file:
+        problems["tls_cert_file"] = ["A private key needs its certificate."]
+    elif destination.tls_cert_file:
+        try:
+            context.load_cert_chain(destination.tls_cert_file, destination.tls_key_file or None)
+        except OSError as error:
+            problems["tls_cert_file"] = [f"Certificate and key can't be used: {_cause(error)}."]
+    return problems
+
+
+def _cause(error: OSError) -> str:
+    reason = getattr(error, "reason", None) or error.strerror or str(error)
+    return str(reason).replace("_", " ").lower()
+
+
 def current_revision(destination: Destination) -> DestinationRevision:
     """Return the revision that describes a destination as it is now, written if it is new."""
     values: dict[str, Any] = {
@@ -139,10 +174,12 @@ def current_revision(destination: Destination) -> DestinationRevision:
         "calling_ae_title": destination.calling_ae_title,
         "address": destination.address,
         "port": destination.port,
-        "tls": False,
+        "tls": destination.tls,
     }
     revision, _ = DestinationRevision.objects.get_or_create(
-        destination=destination, digest=digest(*values.values()), defaults=values
+        destination=destination,
+        digest=digest(*values.values(), destination.tls_server_name),
+        defaults=values,
     )
     return revision
 

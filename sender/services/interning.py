@@ -23,6 +23,7 @@ from sender.models import (
     ProposedPresentationContext,
     ResultListOutcome,
     ResultListSyntaxOutcome,
+    TlsSession,
     TransferSyntax,
     TransferSyntaxList,
     TransferSyntaxListItem,
@@ -298,6 +299,20 @@ def endpoint_id(sender_host: str, connection: outcomes.Connection) -> int:
     }
     key = {"digest": digest(*values.values())}
     return _remember("end", key["digest"], lambda: _intern(Endpoint, key, values))
+
+
+def tls_session_id(connection: outcomes.Connection) -> int | None:
+    """Return the row of what a TLS handshake agreed; None for a plain connection."""
+    if not connection.tls_version:
+        return None
+    values = {
+        "version": connection.tls_version,
+        "cipher": connection.tls_cipher,
+        "peer_certificate_sha256": connection.peer_certificate_sha256,
+        "peer_certificate_expires_at": connection.peer_certificate_expires_at,
+    }
+    key = {"digest": digest(*values.values())}
+    return _remember("tls", key["digest"], lambda: _intern(TlsSession, key, values))
 
 
 def pdu_id(pdu: outcomes.RawPdu) -> int:

@@ -211,6 +211,7 @@ def _row(attempt: AssociationAttempt, outcome: AssociationOutcome) -> Associatio
         abort_reason=abort.reason if abort else None,
         peer_identity_id=interning.peer_identity_id(outcome.peer) if negotiated else None,
         endpoint_id=interning.endpoint_id(attempt.sender_host, outcome.connection),
+        tls_session_id=interning.tls_session_id(outcome.connection),
         local_port=outcome.connection.local_port,
         local_maximum_length=outcome.local_maximum_length,
         **microseconds,

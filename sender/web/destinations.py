@@ -51,10 +51,15 @@ class DestinationForm(_ModelForm):
             "max_associations": "Associations at once",
             "retries": "Automatic attempts after the first",
             "enabled": "Enabled: sends may go there",
+            "tls": "TLS",
         }
         help_texts = {
             "ae_title": "Theirs, up to 16 characters.",
             "calling_ae_title": "Ours, as the other side must know it.",
+            "tls": "TLS 1.2 or newer; their certificate is always verified.",
+            "tls_ca_file": "On the sender's host. Empty: the system's authorities.",
+            "tls_cert_file": "On the sender's host; only if they ask for one.",
+            "tls_server_name": "Empty: the address.",
             "address": "Host name or IP address.",
         }
         widgets = {"notes": forms.Textarea(attrs={"rows": 3})}

@@ -40,6 +40,11 @@ class Command(ConcordatCommand):
         ):
             add.add_argument(f"--{name}-timeout", type=float, default=seconds, metavar="SECONDS")
         add.add_argument("--retries", type=int, default=3)
+        add.add_argument("--tls", action="store_true", help="TLS 1.2 or newer, always verified")
+        add.add_argument("--tls-ca", dest="tls_ca_file", default="", metavar="FILE")
+        add.add_argument("--tls-cert", dest="tls_cert_file", default="", metavar="FILE")
+        add.add_argument("--tls-key", dest="tls_key_file", default="", metavar="FILE")
+        add.add_argument("--tls-server-name", default="", metavar="NAME")
         listing = verbs.add_parser("list", help="list the destinations")
         listing.add_argument("--json", action="store_true")
 
