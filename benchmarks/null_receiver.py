@@ -1,7 +1,7 @@
 """A receiver that accepts everything and keeps nothing, as fast as Python can: for benchmarks.
 
-Run `python benchmarks/null_receiver.py PORT`. It answers each C-STORE with 0000 when the last
-fragment of its data set has come, and reads nothing of the data.
+Run `python benchmarks/null_receiver.py PORT [MAXIMUM_LENGTH]`. It answers each C-STORE with 0000
+when the last fragment of its data set has come, and reads nothing of the data.
 """
 
 import socket
@@ -11,7 +11,8 @@ import threading
 
 RELEASE_RQ, P_DATA, ASSOCIATE_RQ = 5, 4, 1
 RELEASE_RP = bytes.fromhex("06 00 00000004 00000000")
-MAXIMUM_LENGTH = 131072
+MAXIMUM_LENGTH = int(sys.argv[2]) if len(sys.argv) > 2 else 16384
+"""What we say that we receive; DCMTK's receivers say 16384 too."""
 
 
 def item(kind: int, content: bytes) -> bytes:

@@ -26,7 +26,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 ROOT = Path(__file__).resolve().parent.parent
 CT = "1.2.840.10008.5.1.4.1.1.2"
-SETS = {"A": (600, 512, 1), "B": (3000, 64, 1), "C": (4, 512, 200)}
+SETS = {"A": (3000, 512, 1), "B": (5000, 64, 1), "C": (4, 512, 200)}
 """Number of files, rows and columns, frames."""
 PORT = 21112
 
@@ -74,8 +74,9 @@ def make_set(name: str, folder: Path) -> Path:
 def start_receiver(kind: str) -> "subprocess.Popen[bytes]":
     """Start a receiver and wait until it listens."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    if kind == "null":
-        command = [sys.executable, str(ROOT / "benchmarks/null_receiver.py"), str(PORT)]
+    if kind.startswith("null"):
+        length = kind.removeprefix("null") or "16384"
+        command = [sys.executable, str(ROOT / "benchmarks/null_receiver.py"), str(PORT), length]
     else:
         command = ["storescp", "--fork", "--ignore", "+xa", "-pm", str(PORT)]
     environment = os.environ | ({"TCP_NODELAY": "1"} if kind == "storescp-nodelay" else {})
