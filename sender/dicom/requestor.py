@@ -202,6 +202,7 @@ class NetworkAssociation:
                 left = max(0.001, timeout - (time.monotonic() - started))
                 connection = wire.connect(addresses, seconds=left)
         except wire.NameNotResolved as error:
+            self._note(is_passing=error.is_passing)
             raise _Ending(AssociationKind.DNS_FAILED, str(error)) from error
         except OSError as error:
             raise _Ending(AssociationKind.TCP_FAILED, str(error)) from error

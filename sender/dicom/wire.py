@@ -19,7 +19,11 @@ Buffer = bytes | memoryview
 
 
 class NameNotResolved(OSError):
-    """The host name can't be resolved."""
+    """The host name can't be resolved; `is_passing` if the name server may answer soon."""
+
+    def __init__(self, message: str, *, is_passing: bool) -> None:
+        super().__init__(message)
+        self.is_passing = is_passing
 
 
 class ConnectFailed(OSError):
@@ -53,21 +57,26 @@ def resolve(address: str, port: int, *, seconds: float) -> list[Any]:
     if _is_literal(address):
         return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
     found: list[Any] = []
-    failures: list[str] = []
+    failures: list[OSError | UnicodeError] = []
 
     def ask() -> None:
         try:
             found.extend(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
-            failures.append(str(getattr(error, "strerror", "") or error))
+            failures.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
     if found:
         return found
-    cause = failures[0] if failures else f"no answer within {seconds:g} s"
-    raise NameNotResolved(f"The host name {address} can't be resolved: {cause}.")
+    cause, is_passing = f"no answer within {seconds:g} s", True
+    if failures:
+        cause = str(getattr(failures[0], "strerror", "") or failures[0])
+        is_passing = getattr(failures[0], "errno", None) == socket.EAI_AGAIN
+    raise NameNotResolved(
+        f"The host name {address} can't be resolved: {cause}.", is_passing=is_passing
+    )
 
 
 def _is_literal(address: str) -> bool:

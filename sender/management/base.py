@@ -25,6 +25,18 @@ OK = 0
 NOT_ALL = 1
 WRONG_USE = 2
 OUR_ERROR = 3
+MOST_WORKERS = 64
+
+
+def worker_count(text: str) -> int:
+    """Read a number of worker processes, 1 to 64.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST_WORKERS}, not {text!r}")
+    return int(text)
 
 
 def parse_instant(text: str) -> datetime:

@@ -254,6 +254,8 @@ class AssociationOutcome:
         pdus: the control PDUs in the order in which they travelled.
         called_ae_title, calling_ae_title: as proposed.
         local_maximum_length: ours, bytes.
+        is_passing: what failed may well work soon without anybody's doing (a name server that is
+            silent, where an unknown name is not).
     """
 
     kind: AssociationKind
@@ -272,6 +274,7 @@ class AssociationOutcome:
     pdus: tuple[RawPdu, ...] = ()
     traffic: tuple[ContextTraffic, ...] = ()
     local_maximum_length: int = 0
+    is_passing: bool = False
 
     @property
     def is_established(self) -> bool:

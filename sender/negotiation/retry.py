@@ -142,6 +142,8 @@ def after_association(outcome: AssociationOutcome) -> RetryDecision:
         return after_rejection(outcome.rejection)
     if outcome.kind is AssociationKind.ESTABLISHED:
         return DONE if outcome.ended is Ended.RELEASED else BROKEN
+    if outcome.is_passing:
+        return UNREACHABLE
     return after_kind(outcome.kind, phase=outcome.phase)
 
 

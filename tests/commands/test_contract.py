@@ -32,6 +32,14 @@ def add(run: Run, name: str = "pacs", **changes: str) -> int:
     return run("destination", "add", name, *arguments).code
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "65", "many"])
+@pytest.mark.parametrize("command", ["up", "sender"])
+def test_a_number_of_workers_that_cannot_be_is_refused(run: Run, command: str, number: str) -> None:
+    result = run(command, f"--workers={number}")
+    assert result.code == 2
+    assert "a number from 1 to 64" in result.said
+
+
 @pytest.mark.django_db
 def test_a_destination_is_added_with_revision_slots_and_audit_entry(run: Run) -> None:
     assert add(run, **{"max-associations": "3", "retries": "5"}) == 0

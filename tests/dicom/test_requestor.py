@@ -1,5 +1,6 @@
 """Whatever a peer does is a value, in time, and nothing is called sent without its word."""
 
+import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -127,6 +128,18 @@ def test_a_name_that_nobody_has() -> None:
     peer = Peer("no-such-host.invalid", 104, "PEER", timeouts=QUICK)
     found = NetworkRequestor().associate(peer, PROPOSAL).outcome()
     assert (found.kind, found.phase) == (AssociationKind.DNS_FAILED, Phase.RESOLVE)
+
+
+@pytest.mark.parametrize(("code", "is_passing"), [(socket.EAI_AGAIN, True), (-2, False)])
+def test_a_name_server_that_is_silent_may_answer_soon(
+    code: int, is_passing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    found = NetworkRequestor().associate(Peer("pacs.test", 104, "PEER"), PROPOSAL).outcome()
+    assert (found.kind, found.is_passing) == (AssociationKind.DNS_FAILED, is_passing)
 
 
 def test_an_address_that_swallows_everything_ends_in_time() -> None:

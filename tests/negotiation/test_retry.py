@@ -1,17 +1,23 @@
 """The retry table of the design, row by row."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sender.negotiation import retry
+from sender.negotiation.contexts import ContextSpec, Proposal
 from sender.negotiation.outcomes import (
     AssociationKind,
+    AssociationOutcome,
     InstanceOutcome,
     Phase,
     Rejection,
     classify_status,
 )
+from sender.negotiation.sop_classes import VERIFICATION
+from sender.negotiation.syntaxes import IMPLICIT_VR_LE
 
 
 @pytest.mark.parametrize(
@@ -109,6 +115,20 @@ def test_a_pause_never_shrinks_much_and_never_passes_an_hour_and_a_fifth(
     following = retry.delay(decision, attempt + 1, base_seconds=60, jitter=0)
     assert plain <= pause <= 1.2 * plain
     assert plain <= following <= 3600
+
+
+@pytest.mark.parametrize(("is_passing", "rule"), [(True, "unreachable"), (False, "configuration")])
+def test_a_silent_name_server_is_asked_again_and_an_unknown_name_is_not(
+    is_passing: bool, rule: str
+) -> None:
+    outcome = AssociationOutcome(
+        kind=AssociationKind.DNS_FAILED,
+        proposal=Proposal.of([ContextSpec(VERIFICATION, (IMPLICIT_VR_LE,))]),
+        started_at=datetime.now(UTC),
+        phase=Phase.RESOLVE,
+        is_passing=is_passing,
+    )
+    assert retry.after_association(outcome).rule == rule
 
 
 def test_an_abort_before_the_answer_is_tried_twice_more() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
-from sender.management.base import ConcordatCommand
+from sender.management.base import ConcordatCommand, worker_count
 from sender.process.children import sender_children
 from sender.process.supervisor import Supervisor
 
@@ -16,7 +16,7 @@ class Command(ConcordatCommand):
     help = "Run the background sender; further hosts need nothing else."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--workers", type=int, default=settings.WORKERS)
+        parser.add_argument("--workers", type=worker_count, default=settings.WORKERS)
 
     def run(self, **options: Any) -> int:
         supervisor = Supervisor(

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
-from sender.management.base import ConcordatCommand
+from sender.management.base import ConcordatCommand, worker_count
 from sender.process.children import demo_child, sender_children, web_child
 from sender.process.lock import AlreadyRunning, DirectoryLock
 from sender.process.preflight import NotReady, check_database, check_port, split_bind
@@ -27,7 +27,7 @@ class Command(ConcordatCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--bind", default=settings.BIND, metavar="HOST:PORT")
-        parser.add_argument("--workers", type=int, default=settings.WORKERS)
+        parser.add_argument("--workers", type=worker_count, default=settings.WORKERS)
         parser.add_argument("--no-demo", action="store_true", help="no demo receiver and data")
         parser.add_argument("--no-sender", action="store_true", help="web only; senders elsewhere")
 
