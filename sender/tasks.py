@@ -1,11 +1,11 @@
 """Door for django-q2: each task takes one id and says whose work it is."""
 
-from sender.services import engine, listing, probing
+from sender.services import engine, planner, probing
 
 
 def plan_send(send_id: int) -> None:
     """List the sources of a send and plan it."""
-    listing.plan_send(send_id)
+    planner.plan_send(send_id)
 
 
 def work_for_destination(destination_id: int) -> None:

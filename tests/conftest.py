@@ -89,8 +89,13 @@ _REFERRING = (
     "sender_resultlistoutcome",
     "sender_resultlistsyntaxoutcome",
     "sender_enquiry",
+    "sender_itemcopy",
     "sender_senditem",
+    "sender_studypart",
     "sender_associationattempt",
     "sender_sendbatch",
     "sender_send",
+    "sender_listingentry",
+    "sender_listing",
+    "sender_sourcefile",
 )

@@ -1,5 +1,6 @@
 """What database tests need: destinations, associations as values, recorded ones, DICOM files."""
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -7,10 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from django.db.models import F
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
-from sender.models import Association, Destination, TemplateVersion, Trigger
+from sender.models import (
+    Association,
+    Destination,
+    Send,
+    SendItem,
+    SourceFile,
+    SourceFolder,
+    SourceKind,
+    StudyPart,
+    TemplateVersion,
+    Trigger,
+)
 from sender.negotiation import syntaxes
 from sender.negotiation.contexts import ContextSpec, Proposal
 from sender.negotiation.outcomes import (
@@ -18,6 +31,7 @@ from sender.negotiation.outcomes import (
     AssociationOutcome,
     ContextAnswer,
     Ended,
+    InstanceOutcome,
     PeerIdentity,
     Phase,
     RawPdu,
@@ -104,6 +118,33 @@ def recorded(to: Destination, value: AssociationOutcome | None = None) -> Associ
     """Record an association."""
     value = value or outcome(0, 0, 4)
     return recording.record_association(open_attempt(to, proposal=value.proposal), value)
+
+
+def send_item(
+    send: Send, *, position: int, uid: str, outcome: InstanceOutcome, path: str, **facts: Any
+) -> SendItem:
+    """Write a row of a send, as a plan would; without uid: a file that is none."""
+    folder, name = path.rsplit("/", 1)
+    kind, _ = SourceKind.objects.get_or_create(
+        sop_class_uid=CT if uid else "", transfer_syntax_uid=ELE if uid else "", lossy_code=2
+    )
+    file = SourceFile.objects.create(
+        folder=SourceFolder.objects.get_or_create(
+            digest=hashlib.sha256(folder.encode()).digest(), defaults={"path": folder}
+        )[0],
+        name=name,
+        size=position,
+        mtime_ns=0,
+        kind=kind,
+        sop_instance_uid=uid,
+    )
+    part, _ = StudyPart.objects.get_or_create(
+        send=send, study_instance_uid="1.2.826.1" if uid else "", kind=kind
+    )
+    StudyPart.objects.filter(pk=part.pk).update(**{outcome.value: F(outcome.value) + 1})
+    return SendItem.objects.create(
+        send=send, part=part, file=file, position=position, outcome=outcome, **facts
+    )
 
 
 def write_instance(

@@ -1,16 +1,24 @@
 """Sends, read: progress, what failed and why, and the account of every row."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, Sum
 from django.utils import timezone
 
-from sender.models import Association, Send, SendItem
+from sender.models import Association, ItemCopy, Send, SendItem, StudyPart
+from sender.models.sources import relative_path
 from sender.negotiation.outcomes import InstanceOutcome
 
 EXPORT_COLUMNS = ("iuid", "outcome", "status", "attempts", "reason")
+_NOT_DELIVERED = (
+    InstanceOutcome.WARNING,
+    InstanceOutcome.FAILED,
+    InstanceOutcome.UNSENDABLE,
+    InstanceOutcome.UNKNOWN,
+    InstanceOutcome.CANCELLED,
+)
 SETTLED = (
     InstanceOutcome.SENT,
     InstanceOutcome.WARNING,
@@ -44,12 +52,11 @@ class SendProgress:
 
 
 def progress(send: Send) -> SendProgress:
-    """Return how far a send is, from one query."""
-    rows = (
-        SendItem.objects.filter(send=send).order_by().values_list("outcome").annotate(n=Count("id"))
+    """Return how far a send is, from the counts of its parts."""
+    found = StudyPart.objects.filter(send=send).aggregate(
+        **{f"n_{outcome.value}": Sum(outcome.value, default=0) for outcome in InstanceOutcome}
     )
-    found = dict(rows)
-    counts = {outcome: found.get(outcome.value, 0) for outcome in InstanceOutcome}
+    counts = {outcome: found[f"n_{outcome.value}"] for outcome in InstanceOutcome}
     settled = sum(counts[outcome] for outcome in SETTLED)
     pace = None
     if send.planned_at and settled:
@@ -77,18 +84,17 @@ class FailureGroup:
 def failure_groups(send: Send) -> list[FailureGroup]:
     """Return why rows are not sent, the commonest reasons first."""
     rows = (
-        SendItem.objects.filter(send=send)
-        .exclude(outcome__in=(InstanceOutcome.SENT, InstanceOutcome.PENDING))
-        .exclude(sop_class_uid="", outcome=InstanceOutcome.UNSENDABLE)
+        SendItem.objects.filter(send=send, outcome__in=_NOT_DELIVERED)
+        .exclude(part__kind__sop_class_uid="")
         .order_by()
         .values("outcome", "reason", "status")
         .annotate(instances=Count("id"))
         .order_by("-instances", "outcome", "reason")
     )
     groups = [FailureGroup(**row) for row in rows[:50]]
-    unreadable = SendItem.objects.filter(
-        send=send, sop_class_uid="", outcome=InstanceOutcome.UNSENDABLE
-    ).count()
+    unreadable = StudyPart.objects.filter(send=send, kind__sop_class_uid="").aggregate(
+        n=Sum("unsendable", default=0)
+    )["n"]
     if unreadable:
         reason = "files that hold no sendable instance"
         groups.append(FailureGroup(InstanceOutcome.UNSENDABLE, reason, None, unreadable))
@@ -96,16 +102,38 @@ def failure_groups(send: Send) -> list[FailureGroup]:
 
 
 def kinds(send: Send) -> list[dict[str, Any]]:
-    """Return what was sent as what: rows by SOP class, stored and sent syntax, and outcome."""
-    rows = (
-        SendItem.objects.filter(send=send)
-        .exclude(sop_class_uid="")
+    """Return what there is of each kind of data, and what became of it."""
+    rows: Iterable[Any] = (
+        StudyPart.objects.filter(send=send)
+        .exclude(kind__sop_class_uid="")
         .order_by()
-        .values("sop_class_uid", "transfer_syntax_uid", "sent_as__uid", "conversion", "outcome")
-        .annotate(instances=Count("id"), bytes=Sum("size"))
-        .order_by("sop_class_uid", "transfer_syntax_uid", "outcome")
+        .values("kind__sop_class_uid", "kind__transfer_syntax_uid")
+        .annotate(
+            studies=Count("study_instance_uid", distinct=True),
+            size=Sum("bytes"),
+            as_converted=Sum("converted"),
+            as_decompressed=Sum("decompressed"),
+            **{f"n_{outcome.value}": Sum(outcome.value) for outcome in InstanceOutcome},
+        )
+        .order_by("kind__sop_class_uid", "kind__transfer_syntax_uid")
     )
-    return [dict(row) for row in rows]
+    return [
+        {
+            "sop_class_uid": row["kind__sop_class_uid"],
+            "transfer_syntax_uid": row["kind__transfer_syntax_uid"],
+            "counts": {
+                outcome: row[f"n_{outcome.value}"]
+                for outcome in InstanceOutcome
+                if row[f"n_{outcome.value}"]
+            },
+            "instances": sum(row[f"n_{outcome.value}"] for outcome in InstanceOutcome),
+            "studies": row["studies"],
+            "bytes": row["size"],
+            "converted": row["as_converted"],
+            "decompressed": row["as_decompressed"],
+        }
+        for row in rows
+    ]
 
 
 def associations_of(send: Send) -> list[Association]:
@@ -125,16 +153,37 @@ def export_rows(send: Send, *, with_identifiers: bool = True) -> Iterator[tuple[
     """
     yield EXPORT_COLUMNS
     rows = SendItem.objects.filter(send=send).order_by("position")
-    for item in rows.iterator(chunk_size=2000):
-        is_file = not item.sop_class_uid
-        reason = item.reason if with_identifiers or not is_file else "not a sendable instance"
+    copies = _copies(send) if with_identifiers else {}
+    for item_id, uid, outcome, status, attempts, reason, sop_class in rows.values_list(
+        "id",
+        "file__sop_instance_uid",
+        "outcome",
+        "status",
+        "attempts",
+        "reason",
+        "part__kind__sop_class_uid",
+    ).iterator(chunk_size=2000):
+        said = reason
+        if not with_identifiers and not sop_class:
+            said = "not a sendable instance"
+        if item_id in copies:
+            said = "; ".join(filter(None, [said, f"also at {', '.join(copies[item_id])}"]))
         yield (
-            item.sop_instance_uid if with_identifiers else "",
-            item.outcome,
-            "" if item.status is None else f"{item.status:04X}",
-            str(item.attempts),
-            reason,
+            uid if with_identifiers else "",
+            outcome,
+            "" if status is None else f"{status:04X}",
+            str(attempts),
+            said,
         )
+
+
+def _copies(send: Send) -> dict[int, list[str]]:
+    """Return the relative paths of further files with the same instance, by item."""
+    found: dict[int, list[str]] = {}
+    rows = ItemCopy.objects.filter(item__send=send).select_related("file__folder").order_by("id")
+    for copy in rows.iterator():
+        found.setdefault(copy.item_id, []).append(relative_path(copy.file.path, send.sources))
+    return found
 
 
 def names_a_file(group: FailureGroup) -> bool:

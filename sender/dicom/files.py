@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from pydicom.datadict import tag_for_keyword
+
 from sender.dicom.dataset import (
     BytesReader,
     Encoding,
@@ -35,6 +37,7 @@ META_TRANSFER_SYNTAX = 0x00020010
 SOP_CLASS = 0x00080016
 SOP_INSTANCE = 0x00080018
 MODALITY = 0x00080060
+STUDY_DATE = 0x00080020
 STUDY_INSTANCE = 0x0020000D
 SERIES_INSTANCE = 0x0020000E
 LOSSY_IMAGE_COMPRESSION = 0x00282110
@@ -43,6 +46,7 @@ _WANTED = frozenset(
         SOP_CLASS,
         SOP_INSTANCE,
         MODALITY,
+        STUDY_DATE,
         STUDY_INSTANCE,
         SERIES_INSTANCE,
         LOSSY_IMAGE_COMPRESSION,
@@ -59,6 +63,8 @@ class Entry:
 
     path: str
     relative_path: str
+    size: int
+    mtime_ns: int
 
 
 class NotSendable(ValueError):
@@ -75,7 +81,7 @@ def list_files(source: str) -> Iterator[Entry | Unreadable]:
     Links are not followed and come out as unreadable, as do pipes, devices and sockets.
     """
     if not os.path.isdir(source) or os.path.islink(source):
-        yield _entry(source, os.path.basename(source), os.lstat(source).st_mode)
+        yield _entry(source, os.path.basename(source), os.lstat(source))
         return
     waiting = [source]
     while waiting:
@@ -97,14 +103,15 @@ def list_files(source: str) -> Iterator[Entry | Unreadable]:
 def _listed(entry: os.DirEntry[str], source: str) -> Entry | Unreadable:
     relative = _relative(entry.path, source)
     try:
-        return _entry(entry.path, relative, entry.stat(follow_symlinks=False).st_mode)
+        return _entry(entry.path, relative, entry.stat(follow_symlinks=False))
     except OSError as error:
         return Unreadable(entry.path, relative, _cause(error))
 
 
-def _entry(path: str, relative: str, mode: int) -> Entry | Unreadable:
+def _entry(path: str, relative: str, found: os.stat_result) -> Entry | Unreadable:
+    mode = found.st_mode
     if stat.S_ISREG(mode):
-        return Entry(path, _printable(relative))
+        return Entry(path, _printable(relative), found.st_size, found.st_mtime_ns)
     reason = "a link, which is not followed" if stat.S_ISLNK(mode) else "no regular file"
     return Unreadable(path, _printable(relative), reason)
 
@@ -123,15 +130,20 @@ def _cause(error: OSError) -> str:
     return f"can't be read: {(error.strerror or 'unknown cause').lower()}"
 
 
-def scan(path: str, *, relative_path: str) -> ScannedInstance | Unreadable:
+def scan(
+    path: str, *, relative_path: str, wanted: frozenset[int] = frozenset()
+) -> ScannedInstance | Unreadable:
     """Read what a send needs of a file, and walk its data set to the end.
+
+    Args:
+        wanted: tags whose text `ScannedInstance.values` shall have.
 
     Returns:
         the instance, or why the file is none: empty, cut off, not DICOM, a DICOMDIR, mislabelled …
     """
     try:
         with open(path, "rb", buffering=0, opener=_open_carefully) as file:
-            return _scan(file, path, relative_path)
+            return _scan(file, path, relative_path, wanted)
     except NotSendable as error:
         return Unreadable(path, relative_path, str(error), error.sop_instance)
     except OSError as error:
@@ -143,7 +155,7 @@ def _open_carefully(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
-def _scan(file: BinaryIO, path: str, relative_path: str) -> ScannedInstance:
+def _scan(file: BinaryIO, path: str, relative_path: str, wanted: frozenset[int]) -> ScannedInstance:
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode):
         raise NotSendable("no regular file")
@@ -158,7 +170,7 @@ def _scan(file: BinaryIO, path: str, relative_path: str) -> ScannedInstance:
     if not is_valid_uid(syntax):
         raise NotSendable("no transfer syntax in its file meta information", instance)
     try:
-        findings = _walk(reader, offset, syntax)
+        findings = _walk(reader, offset, syntax, _WANTED | wanted)
     except Malformed as error:
         raise NotSendable(str(error), _valid_or_empty(instance)) from error
     _check_pixel_data(findings, syntax, _valid_or_empty(instance))
@@ -176,6 +188,8 @@ def _scan(file: BinaryIO, path: str, relative_path: str) -> ScannedInstance:
         study_instance=_valid_or_empty(findings.values.get(STUDY_INSTANCE, "")),
         series_instance=_valid_or_empty(findings.values.get(SERIES_INSTANCE, "")),
         modality=findings.values.get(MODALITY, "")[:16],
+        study_date=_date_or_empty(findings.values.get(STUDY_DATE, "")),
+        values={tag: findings.values.get(tag, "") for tag in wanted},
     )
 
 
@@ -229,24 +243,24 @@ def _meta_element(reader: Reader, position: int) -> tuple[int, int, int]:
     return group << 16 | number, position + 8, length
 
 
-def _walk(reader: WindowReader, offset: int, syntax: str) -> Findings:
+def _walk(reader: WindowReader, offset: int, syntax: str, wanted: frozenset[int]) -> Findings:
     known = syntaxes.find(syntax)
     if known is None:
-        return _walk_unknown(reader, offset)
+        return _walk_unknown(reader, offset, wanted)
     if known.deflated:
         content = inflate(reader.at(offset, reader.size - offset))
-        return walk(BytesReader(content), 0, Encoding(implicit=False), _WANTED)
+        return walk(BytesReader(content), 0, Encoding(implicit=False), wanted)
     implicit = syntax == syntaxes.IMPLICIT_VR_LE or known.keyword.endswith("ImplicitVRLittleEndian")
     if implicit and looks_explicit(reader, offset):
         raise Malformed(f"it is labelled {known.short_name}, but its data are explicit VR")
     encoding = Encoding(implicit=implicit, big_endian=known.big_endian)
-    return walk(reader, offset, encoding, _WANTED)
+    return walk(reader, offset, encoding, wanted)
 
 
-def _walk_unknown(reader: Reader, offset: int) -> Findings:
+def _walk_unknown(reader: Reader, offset: int, wanted: frozenset[int]) -> Findings:
     """Walk data of a transfer syntax that the standard does not know."""
     implicit = not looks_explicit(reader, offset)
-    return walk(reader, offset, Encoding(implicit=implicit), _WANTED)
+    return walk(reader, offset, Encoding(implicit=implicit), wanted)
 
 
 def _check_pixel_data(findings: Findings, syntax: str, sop_instance: str) -> None:
@@ -280,6 +294,22 @@ def _identify(meta: dict[int, str], findings: Findings) -> tuple[str, str]:
 
 def _valid_or_empty(uid: str) -> str:
     return uid if is_valid_uid(uid) else ""
+
+
+def _date_or_empty(text: str) -> str:
+    return text if len(text) == 8 and text.isdecimal() else ""
+
+
+def tag_of(keyword: str) -> int:
+    """Return the tag of a data element by its keyword (PS3.6).
+
+    Raises:
+        ValueError: there is none; in the user's words.
+    """
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise ValueError(f"{keyword} is no keyword of a DICOM data element.")
+    return tag
 
 
 def dataset_digest(instance: ScannedInstance) -> str:

@@ -38,6 +38,14 @@ def _seconds(default: float) -> "models.FloatField[float, float]":
     )
 
 
+class AssociationScope(models.TextChoices):
+    """What travels in one association to a destination."""
+
+    STUDIES = "studies", "Many studies"
+    STUDY = "study", "One study"
+    SERIES = "series", "One series"
+
+
 class Destination(models.Model):
     """An application entity that we send to. Timeouts are seconds.
 
@@ -69,6 +77,19 @@ class Destination(models.Model):
         default=1, validators=[MinValueValidator(1), MaxValueValidator(MOST_ASSOCIATIONS)]
     )
     retries = models.PositiveSmallIntegerField(default=3, validators=[MaxValueValidator(20)])
+    association_scope = models.CharField(
+        "one association carries",
+        max_length=8,
+        choices=AssociationScope.choices,
+        default=AssociationScope.STUDIES,
+    )
+    instances_per_association = models.PositiveIntegerField(null=True, blank=True)
+    bytes_per_second = models.PositiveBigIntegerField(null=True, blank=True)
+    instances_per_second = models.PositiveIntegerField(null=True, blank=True)
+    profile = models.TextField("limits by time of day", blank=True, max_length=2000)
+    windows = models.CharField("when sending is allowed", max_length=400, blank=True)
+    window_override_until = models.DateTimeField(null=True, blank=True, editable=False)
+    sends_parked = models.BooleanField(default=False)
     tls = models.BooleanField("TLS", default=False)
     tls_ca_file = models.CharField("authorities (PEM file)", max_length=400, blank=True)
     tls_cert_file = models.CharField("our certificate (PEM file)", max_length=400, blank=True)

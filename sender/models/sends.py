@@ -6,6 +6,7 @@ from django.db import models
 
 from sender.models.destinations import Destination
 from sender.models.history import PresentationContextDefinitionList, TransferSyntax
+from sender.models.sources import Listing, SourceFile, SourceKind, relative_path
 from sender.models.templates import TemplateVersion
 from sender.negotiation.outcomes import InstanceOutcome
 
@@ -83,15 +84,33 @@ def batch_states_before(target: BatchState) -> list[BatchState]:
     return [state for state, following in BATCH_TRANSITIONS.items() if target in following]
 
 
+class StudyOrder(models.TextChoices):
+    """In which order the studies of a send travel."""
+
+    LISTED = "listed", "As listed"
+    NEWEST = "newest", "Newest first"
+    OLDEST = "oldest", "Oldest first"
+
+
+URGENT = 100
+"""The priority of urgent sends; others have 0 unless somebody says otherwise."""
+
+
 class Send(models.Model):
-    """Instances from sources to one destination with one template version.
+    """Instances of a listing to one destination with one template version.
 
     Attributes:
-        sources: the absolute paths listed.
+        listing: what was found at its sources; several sends may share one.
         control: what a person asked of a send that may be running: "", "pause" or "cancel".
         retries: automatic attempts per instance after the first; None: as the destination says.
+        windows: when it may run (negotiation/windows.py) in `zone`; "": at any time.
+        window_override_until: until then it may run outside its windows.
+        finish_by: when it should be through.
+        only_new: leave out what this destination has already.
+        already_there: how many instances that were.
+        again_of, again_reason: the send that is repeated on purpose, and why.
         plan: the plan in figures, for people: kinds, proposals, reasons.
-        listed: rows found so far; `planned_at` is set once all are.
+        plan_cursor: how far the planner came; `planned_at` is set once it is through.
     """
 
     name = models.CharField(max_length=120, blank=True)
@@ -99,18 +118,31 @@ class Send(models.Model):
     template_version = models.ForeignKey(
         TemplateVersion, on_delete=models.PROTECT, related_name="sends"
     )
+    listing = models.ForeignKey(Listing, on_delete=models.PROTECT, null=True, related_name="sends")
     state = models.CharField(
         max_length=16, choices=SendState.choices, default=SendState.DRAFT, db_index=True
     )
     control = models.CharField(max_length=16, blank=True)
     priority = models.SmallIntegerField(default=0)
-    sources: "models.JSONField[list[str], list[str]]" = models.JSONField(default=list)
     requested_by = models.CharField(max_length=150)
     retries = models.PositiveSmallIntegerField(null=True)
     inline = models.BooleanField(default=False)
+    study_order = models.CharField(
+        max_length=8, choices=StudyOrder.choices, default=StudyOrder.LISTED
+    )
+    windows = models.CharField(max_length=400, blank=True)
+    zone = models.CharField(max_length=64, blank=True)
+    window_override_until = models.DateTimeField(null=True)
+    finish_by = models.DateTimeField(null=True)
+    only_new = models.BooleanField(default=False)
+    already_there = models.PositiveIntegerField(default=0)
+    again_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, related_name="repeated_by"
+    )
+    again_reason = models.CharField(max_length=400, blank=True)
     plan: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(default=dict)
+    plan_cursor: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(default=dict)
     detail = models.CharField(max_length=400, blank=True)
-    listed = models.PositiveIntegerField(default=0)
     owner = models.CharField(max_length=128, blank=True)
     lease_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -133,14 +165,26 @@ class Send(models.Model):
         """Automatic attempts per instance after the first."""
         return self.destination.retries if self.retries is None else self.retries
 
+    @property
+    def sources(self) -> list[str]:
+        """The absolute paths listed."""
+        return self.listing.sources if self.listing else []
+
+    @property
+    def listed(self) -> int:
+        """Files found so far."""
+        return self.listing.files if self.listing else 0
+
 
 class SendBatch(models.Model):
     """Instances of a send that travel in one association, cut at study borders.
 
     Attributes:
         definition_list: the proposal of that association.
+        instances: how many were put into it.
         attempt: how often it was claimed, counted before connecting.
         fence: grows with each claim; whoever holds an older one has lost the batch.
+        is_isolated: it holds one instance that ended associations before.
     """
 
     send = models.ForeignKey(Send, on_delete=models.CASCADE, related_name="batches")
@@ -153,6 +197,8 @@ class SendBatch(models.Model):
     )
     state = models.CharField(max_length=16, choices=BatchState.choices, default=BatchState.READY)
     priority = models.SmallIntegerField(default=0)
+    instances = models.PositiveIntegerField(default=0)
+    is_isolated = models.BooleanField(default=False)
     attempt = models.PositiveSmallIntegerField(default=0)
     failures = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField()
@@ -177,12 +223,50 @@ class SendBatch(models.Model):
         return f"{self.send_id}/{self.number}"
 
 
+class StudyPart(models.Model):
+    """The rows of a send that belong to one study and are of one kind, counted by outcome.
+
+    The counts are moved in the transaction that changes the rows (services/tallies.py), so that
+    progress, studies and kinds are sums over a few rows however many instances there are.
+
+    Attributes:
+        study_instance_uid: "" for files that are no instance or name no study.
+        converted, decompressed: of those sent or stored with a warning.
+        bytes: of all files.
+    """
+
+    send = models.ForeignKey(Send, on_delete=models.CASCADE, related_name="parts", db_index=False)
+    study_instance_uid = models.CharField(max_length=64, blank=True, db_index=True)
+    kind = models.ForeignKey(SourceKind, on_delete=models.PROTECT, related_name="+", db_index=False)
+    sent = models.PositiveIntegerField(default=0)
+    warning = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    unsendable = models.PositiveIntegerField(default=0)
+    unknown = models.PositiveIntegerField(default=0)
+    pending = models.PositiveIntegerField(default=0)
+    cancelled = models.PositiveIntegerField(default=0)
+    converted = models.PositiveIntegerField(default=0)
+    decompressed = models.PositiveIntegerField(default=0)
+    bytes = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                name="study_part_once", fields=("send", "study_instance_uid", "kind")
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.study_instance_uid or 'no study'} in send {self.send_id}"
+
+
 class SendItem(models.Model):
     """One row of a send: an instance, or a file that is none, with what became of it.
 
+    Small on purpose: what is known of the file stands in `file`, study and kind in `part`.
+
     Attributes:
         position: order of sending.
-        also_at: relative paths of further files with the very same instance.
         last_attempt: uid of the association in which it was last tried.
     """
 
@@ -190,19 +274,11 @@ class SendItem(models.Model):
     batch = models.ForeignKey(
         SendBatch, on_delete=models.SET_NULL, null=True, related_name="items", db_index=False
     )
+    part = models.ForeignKey(
+        StudyPart, on_delete=models.CASCADE, related_name="items", db_index=False
+    )
+    file = models.ForeignKey(SourceFile, on_delete=models.PROTECT, related_name="items")
     position = models.PositiveIntegerField()
-    sop_instance_uid = models.CharField(max_length=64, blank=True)
-    study_instance_uid = models.CharField(max_length=64, blank=True)
-    series_instance_uid = models.CharField(max_length=64, blank=True)
-    sop_class_uid = models.CharField(max_length=64, blank=True)
-    transfer_syntax_uid = models.CharField(max_length=64, blank=True)
-    lossy = models.BooleanField(null=True)
-    path = models.TextField()
-    relative_path = models.TextField()
-    also_at: "models.JSONField[list[str], list[str]]" = models.JSONField(default=list)
-    size = models.PositiveBigIntegerField(default=0)
-    mtime_ns = models.BigIntegerField(default=0)
-    dataset_offset = models.PositiveIntegerField(default=0)
     outcome = models.CharField(
         max_length=16,
         choices=[(o, o) for o in InstanceOutcome],
@@ -223,19 +299,27 @@ class SendItem(models.Model):
         ordering = ("send", "position")
         constraints = (
             models.UniqueConstraint(name="send_item_position", fields=("send", "position")),
-            models.UniqueConstraint(
-                name="send_item_once",
-                fields=("send", "sop_instance_uid"),
-                condition=~models.Q(outcome=InstanceOutcome.UNSENDABLE.value),
-            ),
         )
         indexes = (
             models.Index(name="send_item_by_batch", fields=("batch", "position")),
             models.Index(name="send_item_by_outcome", fields=("send", "outcome")),
+            models.Index(name="send_item_by_part", fields=("part",)),
         )
 
     def __str__(self) -> str:
-        return self.sop_instance_uid or self.relative_path
+        return str(self.file)
+
+    @property
+    def relative_path(self) -> str:
+        """The file's path below the source that was named, for people."""
+        return relative_path(self.file.path, self.send.sources)
+
+
+class ItemCopy(models.Model):
+    """A further file with the very same instance as an item's; it is not sent."""
+
+    item = models.ForeignKey(SendItem, on_delete=models.CASCADE, related_name="copies")
+    file = models.ForeignKey(SourceFile, on_delete=models.PROTECT, related_name="+", db_index=False)
 
 
 class WorkerHeartbeat(models.Model):

@@ -3,6 +3,7 @@
 What happens inside one association is transfer.py; what decides on retries is negotiation/retry.
 """
 
+import math
 import os
 import threading
 import time
@@ -25,9 +26,11 @@ from sender.models import (
 )
 from sender.services import recording, recovery, sending, tickets, transfer
 from sender.services.leases import (
+    BatchLease,
     SlotLease,
     await_slot,
     claim_batch,
+    claim_follower,
     claim_slot,
     free_slot,
     owner_name,
@@ -72,12 +75,25 @@ def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> None
     while not is_stopping():
         lease = claim_batch(destination.pk, owner)
         if lease is not None:
-            transfer.run_batch(lease, slot, is_stopping=is_stopping)
+            transfer.run_batches(
+                lease, slot, is_stopping=is_stopping, next_batch=_follower(owner, deadline)
+            )
         elif not _await_due(destination.pk):
             return
         if time.monotonic() >= deadline:
             tickets.issue_work(destination.pk)
             return
+
+
+def _follower(owner: str, deadline: float = math.inf) -> transfer.NextBatch:
+    """Return what claims a batch that may follow another in its association."""
+
+    def claim(batch: SendBatch) -> BatchLease | None:
+        if time.monotonic() >= deadline or is_stopping():
+            return None
+        return claim_follower(batch, owner)
+
+    return claim
 
 
 def run_inline(send: Send, *, is_stopping: Callable[[], bool] = lambda: False) -> None:
@@ -114,7 +130,9 @@ def _run_batches(send: Send, is_stopping: Callable[[], bool]) -> None:
         lease = claim_batch(send.destination_id, owner, send_id=send.pk)
         try:
             if lease is not None and slot is not None:
-                transfer.run_batch(lease, slot, is_stopping=is_stopping)
+                transfer.run_batches(
+                    lease, slot, is_stopping=is_stopping, next_batch=_follower(owner)
+                )
             elif lease is not None:
                 transfer.refuse_batch(lease)
         finally:

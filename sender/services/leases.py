@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from sender.models import BatchState, Destination, DestinationSlot, SendBatch, SendState
+from sender.models import (
+    AssociationScope,
+    BatchState,
+    Destination,
+    DestinationSlot,
+    SendBatch,
+    SendState,
+)
 from sender.services.associating import LEASE_SECONDS
 
 _STARTED = format(int(time.time() * 1000), "x")
@@ -100,15 +107,47 @@ def claim_batch(
     destination_id: int, owner: str, *, send_id: int | None = None
 ) -> BatchLease | None:
     """Take the most urgent batch that is due; its attempt is counted before anything is tried."""
-    now = timezone.now()
-    due = SendBatch.objects.filter(
+    due = _due(destination_id)
+    due = due.filter(send_id=send_id) if send_id else due.filter(send__inline=False)
+    return _claim(due, owner)
+
+
+def claim_follower(batch: SendBatch, owner: str) -> BatchLease | None:
+    """Take a batch that may follow another in the same association; None if there is none.
+
+    It must be of the same send and need the same contexts, the destination must allow many studies
+    in an association, and nothing more urgent may wait.
+    """
+    destination = batch.send.destination
+    if (
+        destination.association_scope != AssociationScope.STUDIES
+        or destination.instances_per_association
+        or batch.is_isolated
+    ):
+        return None
+    due = _due(batch.destination_id)
+    if due.filter(send__inline=False, priority__gt=batch.priority).exists():
+        return None
+    return _claim(
+        due.filter(
+            send_id=batch.send_id, definition_list_id=batch.definition_list_id, is_isolated=False
+        ),
+        owner,
+    )
+
+
+def _due(destination_id: int) -> QuerySet[SendBatch]:
+    return SendBatch.objects.filter(
         destination_id=destination_id,
         state=BatchState.READY,
-        next_attempt_at__lte=now,
+        next_attempt_at__lte=timezone.now(),
         send__state__in=(SendState.QUEUED, SendState.RUNNING),
         send__control="",
     )
-    due = due.filter(send_id=send_id) if send_id else due.filter(send__inline=False)
+
+
+def _claim(due: QuerySet[SendBatch], owner: str) -> BatchLease | None:
+    now = timezone.now()
     candidates = due.order_by("-priority", "next_attempt_at", "id")
     for batch_id, fence in candidates.values_list("id", "fence")[:8]:
         taken = SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.READY).update(

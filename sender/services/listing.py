@@ -1,51 +1,73 @@
-"""From sources to a planned send: scan the files, settle duplicates, cut batches, write rows."""
+"""From sources to a listing: every file found once, scanned or remembered, rules applied.
 
-from collections import Counter, defaultdict
+It runs in the background in slices, says how far it is, and goes on where another process left
+it. What is found is shared by all sends of the listing; what each of them sends is planner.py.
+"""
+
+import os
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from itertools import groupby
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils import timezone
 
-from sender.dicom import files
-from sender.models import Send, SendBatch, SendItem, SendState
-from sender.negotiation.instances import DataKind, ScannedInstance, Unreadable
-from sender.negotiation.matching import Conversion, Refusal, choose
-from sender.negotiation.outcomes import ContextOutcome, InstanceOutcome
-from sender.negotiation.planning import SendPlan, plan
-from sender.negotiation.rules import TemplateSpec
-from sender.services import sending, tickets
+from sender.dicom import files, scanning
+from sender.dicom.files import Entry
+from sender.models import Listing, ListingEntry, ListingState, SourceFile
+from sender.models.sources import real_path, relative_path, stored_path
+from sender.negotiation.instances import ScannedInstance, Unreadable
+from sender.negotiation.selection import (
+    Candidate,
+    Selection,
+    excluded_by,
+    parse_selection,
+    takes_name,
+)
+from sender.services import expectations
 from sender.services.associating import LEASE_SECONDS
-from sender.services.interning import definition_list_id
-from sender.services.leases import owner_name
-from sender.services.sources import stored_path
+from sender.services.catalogue import Catalogue, Remembered, candidate_of
+from sender.services.sources import InvalidSource, check_source
 
-PAGE = 2000
-BATCH_INSTANCES = 500
+CHUNK = 1000
+SLICE_SECONDS = 45.0
+"""Bulk work must not wait long behind a scan (design README, decision 17)."""
+BY_NAME = "file name"
+TOO_YOUNG = "younger than the least age"
 CONFLICT = "conflict"
-TRAVELS = {
-    Conversion.NONE: "unchanged",
-    Conversion.CONVERT: "converted",
-    Conversion.DECOMPRESS: "decompressed",
-}
+COPY = "copy"
+
+Found = ScannedInstance | Unreadable
+
+
+class Lost(RuntimeError):
+    """Somebody else scans the listing now, or nobody wants it any more."""
+
+
+class Moved(RuntimeError):
+    """The file at which a scan was interrupted is gone: nobody can tell where to go on."""
 
 
 @dataclass(slots=True)
-class Row:
-    """One row of a send before it is written.
+class Scan:
+    """A listing at work.
 
     Attributes:
-        found: the instance, or why there is none.
-        reason: why it can't be sent, "" if it can.
-        also_at: relative paths of further files with the same instance.
+        position: the path of the last entry that was taken.
+        wanted: keywords of tags that rules look at, by tag.
     """
 
-    found: ScannedInstance | Unreadable
-    reason: str = ""
-    also_at: list[str] = field(default_factory=list)
+    listing: Listing
+    owner: str
+    selection: Selection
+    wanted: dict[int, str]
+    deadline: float | None
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    excluded: Counter[str] = field(default_factory=Counter)
 
 
 def holds_files(paths: Sequence[str]) -> bool:
@@ -53,273 +75,291 @@ def holds_files(paths: Sequence[str]) -> bool:
     return any(True for path in paths for _ in files.list_files(path))
 
 
-def plan_send(send_id: int) -> None:
-    """List and plan a send that waits for it; whoever finds it claimed or planned returns at once.
-
-    A planner that died is repeated from the start: its rows are replaced.
-    """
-    owner = owner_name()
-    send = _claim(send_id, owner)
-    if send is None:
-        return
-    rows: list[Row] | None = _list(send, owner)
-    if rows is not None:
-        spec = send.template_version.spec
-        rows = settle_duplicates(rows)
-        planned = plan({found.kind for found in map(_sendable, rows) if found}, spec)
-        _refuse_unplanned(rows, planned)
-        _write_rows(send, rows, planned)
-        send.plan = describe_plan(rows, planned, spec)
-    _close(send, rows)
-
-
-def _claim(send_id: int, owner: str) -> Send | None:
-    now = timezone.now()
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    taken = Send.objects.filter(
-        free,
-        pk=send_id,
-        planned_at__isnull=True,
-        state__in=(SendState.DRAFT, SendState.PLANNING, SendState.CANCELLING),
-    ).update(owner=owner, lease_until=now + timedelta(seconds=LEASE_SECONDS), started_at=now)
-    if not taken:
-        return None
-    return Send.objects.select_related("template_version", "destination").get(pk=send_id)
-
-
-def _list(send: Send, owner: str) -> list[Row] | None:
-    """Scan all sources; None if the send was cancelled or taken over meanwhile."""
-    rows: list[Row] = []
-    marked = timezone.now()
-    for path in send.sources:
-        for found in scan_source(path):
-            rows.append(Row(found))
-            if (timezone.now() - marked).total_seconds() >= 1:
-                marked = timezone.now()
-                if not _mark_listed(send, owner, len(rows)):
-                    return None
-    return rows if _mark_listed(send, owner, len(rows)) else None
-
-
-def scan_source(path: str) -> Iterator[ScannedInstance | Unreadable]:
-    """Yield what stands behind each entry of a source, in order of path."""
-    for entry in files.list_files(path):
-        if isinstance(entry, Unreadable):
-            yield entry
-        else:
-            yield files.scan(entry.path, relative_path=entry.relative_path)
-
-
-def _mark_listed(send: Send, owner: str, listed: int) -> bool:
-    return (
-        Send.objects.filter(pk=send.pk, owner=owner, control="").update(
-            listed=listed, lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS)
-        )
-        == 1
-    )
-
-
-def settle_duplicates(rows: list[Row]) -> list[Row]:
-    """Join rows with identical data sets under one SOP Instance UID; mark differing as conflict.
-
-    The first file, in order, stands for its copies. Rows under one UID whose data sets differ
-    are all marked, one row each.
-    """
-    same: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if isinstance(row.found, ScannedInstance):
-            same[row.found.sop_instance].append(row)
-    joined: set[int] = set()
-    for group in same.values():
-        if len(group) > 1:
-            joined |= _settle(group)
-    return [row for row in rows if id(row) not in joined]
-
-
-def _settle(group: list[Row]) -> set[int]:
-    """Settle rows of one SOP Instance UID; return the ids of the rows that another stands for."""
-    digests = [_digest(row) for row in group]
-    if len(set(digests)) > 1 or None in digests:
-        for row in group:
-            row.reason = CONFLICT
-        return set()
-    first, *copies = group
-    first.also_at = [row.found.relative_path for row in copies]
-    return {id(row) for row in copies}
-
-
-def _digest(row: Row) -> str | None:
-    assert isinstance(row.found, ScannedInstance)
-    try:
-        return files.dataset_digest(row.found)
-    except OSError:
-        return None
-
-
-def _sendable(row: Row) -> ScannedInstance | None:
-    return row.found if isinstance(row.found, ScannedInstance) and not row.reason else None
-
-
-def _refuse_unplanned(rows: Iterable[Row], planned: SendPlan) -> None:
-    for row in rows:
-        if isinstance(row.found, Unreadable):
-            row.reason = f"{row.found.relative_path}: {row.found.reason}"
-        elif not row.reason:
-            row.reason = planned.unsendable.get(row.found.kind, "")
-
-
-def cut_batches(
-    instances: Sequence[ScannedInstance], assignments: dict[DataKind, int]
-) -> list[tuple[int, list[int]]]:
-    """Cut instances into batches at study borders first and at proposals second.
+def scan_listing(listing_id: int, owner: str, *, in_slices: bool) -> bool:
+    """Scan a listing that waits for it, or go on with one; tell whether it is through.
 
     Args:
-        instances: in the order in which studies shall travel.
-        assignments: the index of the proposal that each kind needs.
+        in_slices: come back after 45 s; who calls has it go on later.
 
-    Returns:
-        pairs of a proposal's index and the indexes of the instances that travel together. A study
-        is never cut but where its kinds need different proposals.
+    Returns False too if another process is at it.
     """
-    studies: dict[str, list[int]] = defaultdict(list)
-    for index, instance in enumerate(instances):
-        studies[instance.study_instance].append(index)
-    batches: list[tuple[int, list[int]]] = []
-    open_batches: dict[int, list[int]] = {}
-    for indexes in studies.values():
-        by_proposal: dict[int, list[int]] = defaultdict(list)
-        for index in indexes:
-            by_proposal[assignments[instances[index].kind]].append(index)
-        for proposal, members in sorted(by_proposal.items()):
-            batch = open_batches.get(proposal)
-            if batch is None or len(batch) + len(members) > BATCH_INSTANCES:
-                batch = open_batches[proposal] = []
-                batches.append((proposal, batch))
-            batch.extend(members)
-    return batches
-
-
-def _write_rows(send: Send, rows: list[Row], planned: SendPlan) -> None:
-    """Replace the rows of a send, in pages, each in a transaction of its own."""
-    SendItem.objects.filter(send=send).delete()
-    SendBatch.objects.filter(send=send).delete()
-    sendable = [row for row in rows if _sendable(row)]
-    instances = [row.found for row in sendable if isinstance(row.found, ScannedInstance)]
-    lists = [definition_list_id(proposal) for proposal in planned.proposals]
-    items = [_item(send, row) for row in rows if not _sendable(row)]
-    now = timezone.now()
-    for number, (proposal, members) in enumerate(
-        cut_batches(instances, dict(planned.assignments)), start=1
-    ):
-        batch = SendBatch.objects.create(
-            send=send,
-            number=number,
-            destination=send.destination,
-            definition_list_id=lists[proposal],
-            priority=send.priority,
-            next_attempt_at=now,
-        )
-        items += [_item(send, sendable[index], batch) for index in members]
-    for position, item in enumerate(items, start=1):
-        item.position = position
-    for start in range(0, len(items), PAGE):
-        with transaction.atomic():
-            SendItem.objects.bulk_create(items[start : start + PAGE])
-
-
-def _item(send: Send, row: Row, batch: SendBatch | None = None) -> SendItem:
-    found = row.found
-    item = SendItem(
-        send=send,
-        batch=batch,
-        path=stored_path(found.path),
-        relative_path=found.relative_path,
-        also_at=row.also_at,
-        sop_instance_uid=found.sop_instance,
-        reason=row.reason[:600],
-        outcome=InstanceOutcome.UNSENDABLE if row.reason else InstanceOutcome.PENDING,
+    listing = _claim(listing_id, owner)
+    if listing is None:
+        return Listing.objects.filter(
+            pk=listing_id, state__in=(ListingState.DONE, ListingState.FAILED)
+        ).exists()
+    selection = parse_selection(listing.rules)
+    scan = Scan(
+        listing=listing,
+        owner=owner,
+        selection=selection,
+        wanted={files.tag_of(keyword): keyword for keyword in selection.tags},
+        deadline=time.monotonic() + SLICE_SECONDS if in_slices else None,
+        excluded=Counter(listing.excluded),
     )
-    if isinstance(found, ScannedInstance):
-        item.study_instance_uid = found.study_instance
-        item.series_instance_uid = found.series_instance
-        item.sop_class_uid = found.kind.sop_class
-        item.transfer_syntax_uid = found.kind.transfer_syntax
-        item.lossy = found.kind.lossy
-        item.size = found.size
-        item.mtime_ns = found.mtime_ns
-        item.dataset_offset = found.dataset_offset
-    return item
+    try:
+        is_through = _scan_again(scan)
+    except Lost:
+        return False
+    except (InvalidSource, OSError) as error:
+        _end(scan, ListingState.FAILED, str(error))
+        return True
+    if is_through:
+        mark_copies(listing)
+        expectations.settle(listing)
+        _end(scan, ListingState.DONE, "")
+    else:
+        Listing.objects.filter(pk=listing.pk, owner=owner).update(owner="", lease_until=None)
+    return is_through
 
 
-def describe_plan(rows: Sequence[Row], planned: SendPlan, spec: TemplateSpec) -> dict[str, Any]:
-    """Return the plan in figures, as JSON, for people."""
-    kinds: dict[DataKind, dict[str, Any]] = {}
-    studies: defaultdict[DataKind, set[str]] = defaultdict(set)
-    reasons: Counter[str] = Counter()
-    for row in rows:
-        if isinstance(row.found, Unreadable):
-            reasons["unreadable"] += 1
-        elif row.reason == CONFLICT:
-            reasons["conflicts"] += 1
+def _claim(listing_id: int, owner: str) -> Listing | None:
+    now = timezone.now()
+    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    taken = Listing.objects.filter(
+        free, pk=listing_id, state__in=(ListingState.WAITING, ListingState.SCANNING)
+    ).update(
+        state=ListingState.SCANNING,
+        owner=owner,
+        lease_until=now + timedelta(seconds=LEASE_SECONDS),
+    )
+    if not taken:
+        return None
+    Listing.objects.filter(pk=listing_id, started_at__isnull=True).update(started_at=now)
+    return Listing.objects.get(pk=listing_id)
+
+
+def _scan_again(scan: Scan) -> bool:
+    """Scan; from the start if the place where to go on is gone."""
+    try:
+        return _scan(scan)
+    except Moved:
+        listing = scan.listing
+        ListingEntry.objects.filter(listing=listing).delete()
+        listing.files = listing.opened = listing.bytes = 0
+        listing.cursor = {}
+        scan.excluded.clear()
+        return _scan(scan)
+
+
+def _scan(scan: Scan) -> bool:
+    """Take all chunks that are left; False if the slice was over before."""
+    cursor = scan.listing.cursor
+    first, last = int(cursor.get("source", 0)), real_path(cursor.get("path", ""))
+    for index, source in enumerate(scan.listing.sources[first:], start=first):
+        check_source(source)
+        for chunk in _chunks(_left(source, last)):
+            _take(scan, index, chunk)
+            if scan.deadline is not None and time.monotonic() > scan.deadline:
+                return False
+        last = ""
+    return True
+
+
+def _left(source: str, last: str) -> Iterator[Entry | Unreadable]:
+    """Yield the entries of a source after the one where a scan was interrupted.
+
+    Raises:
+        Moved: that entry is gone.
+    """
+    entries = files.list_files(source)
+    if last:
+        for entry in entries:
+            if entry.path == last:
+                break
         else:
-            kind = row.found.kind
-            entry = kinds.setdefault(kind, _kind_entry(kind, planned, spec))
-            entry["instances"] += 1
-            entry["bytes"] += row.found.dataset_length
-            studies[kind].add(row.found.study_instance)
-            entry["studies"] = len(studies[kind])
-    return {
-        "kinds": sorted(kinds.values(), key=lambda e: (e["sop_class"], e["transfer_syntax"])),
-        "associations": len(planned.proposals),
-        "contexts": sum(len(proposal.contexts) for proposal in planned.proposals),
-        "unreadable": reasons["unreadable"],
-        "conflicts": reasons["conflicts"],
-    }
+            raise Moved
+    yield from entries
 
 
-def _kind_entry(kind: DataKind, planned: SendPlan, spec: TemplateSpec) -> dict[str, Any]:
-    """Say how a kind travels if the peer accepts everything proposed."""
-    travels, reason = "not sent", planned.unsendable.get(kind, "")
-    if kind in planned.assignments:
-        proposal = planned.proposals[planned.assignments[kind]]
-        granted = [
-            ContextOutcome(
-                context, negotiated=True, result=0, accepted=context.transfer_syntaxes[0]
-            )
-            for context in proposal.contexts
-        ]
-        choice = choose(kind, granted, spec.options)
-        if isinstance(choice, Refusal):
-            reason = choice.reason
-        else:
-            travels = TRAVELS[choice.conversion]
-    return {
-        "sop_class": kind.sop_class,
-        "transfer_syntax": kind.transfer_syntax,
-        "lossy": kind.lossy,
-        "instances": 0,
-        "bytes": 0,
-        "studies": 0,
-        "travels": travels,
-        "reason": reason,
-    }
+def _chunks(entries: Iterable[Entry | Unreadable]) -> Iterator[list[Entry | Unreadable]]:
+    """Cut entries into chunks of one folder each."""
+    for _, members in groupby(entries, key=lambda entry: os.path.dirname(entry.path)):
+        chunk: list[Entry | Unreadable] = []
+        for member in members:
+            chunk.append(member)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
 
 
-def _close(send: Send, rows: list[Row] | None) -> None:
-    """Mark a send as planned and let it go on, unless it was cancelled meanwhile."""
+def _take(scan: Scan, index: int, chunk: list[Entry | Unreadable]) -> None:
+    """Look the files of a chunk up or scan them, apply the rules, write the entries."""
+    excluded: Counter[str] = Counter()
+    entries = [entry for entry in chunk if not _is_left_out(scan, entry, excluded)]
+    regular = [entry for entry in entries if isinstance(entry, Entry)]
+    folder = os.path.dirname(chunk[0].path)
+    known = scan.catalogue.known(folder, regular) if regular else {}
+    fresh = [entry for entry in regular if entry.path not in known or scan.wanted]
+    scanned = list(_read(scan, fresh))
+    others = [entry for entry in entries if isinstance(entry, Unreadable)]
     with transaction.atomic():
-        mine = Send.objects.filter(pk=send.pk, owner=send.owner)
-        if not mine.update(plan=send.plan, planned_at=timezone.now(), owner="", lease_until=None):
-            return
-        if rows is None:
-            pass
-        elif not rows:
-            mine = Send.objects.filter(pk=send.pk)
-            mine.update(detail="The source holds no files.", finished_at=timezone.now())
-            sending.move_send(send.pk, SendState.FAILED)
-        else:
-            Send.objects.filter(pk=send.pk).update(listed=len(rows))
-            is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
-            if is_queued and not send.inline:
-                tickets.issue_work(send.destination_id)
-    sending.finish_if_done(send.pk)
+        remembered = {path: (row, row.candidate) for path, row in known.items()}
+        for one, row in scan.catalogue.remember([*scanned, *others]):
+            remembered[one.path] = (row, _candidate(scan, one))
+        taken = []
+        for entry in entries:
+            row, candidate = remembered[entry.path]
+            rule = excluded_by(candidate, scan.selection) if candidate else ""
+            if rule:
+                excluded[rule] += 1
+            else:
+                taken.append(row)
+        _write(scan, index, chunk[-1].path, taken, excluded, opened=len(fresh))
+
+
+def _is_left_out(scan: Scan, entry: Entry | Unreadable, excluded: Counter[str]) -> bool:
+    selection = scan.selection
+    if selection.patterns and not takes_name(os.path.basename(entry.path), selection.patterns):
+        excluded[BY_NAME] += 1
+        return True
+    if isinstance(entry, Unreadable):
+        return False
+    youngest = time.time() - selection.least_age_seconds
+    if selection.least_age_seconds and entry.mtime_ns / 1e9 > youngest:
+        excluded[TOO_YOUNG] += 1
+        return True
+    return False
+
+
+def _read(scan: Scan, entries: Sequence[Entry]) -> Iterator[Found]:
+    return scanning.scan_many(entries, wanted=frozenset(scan.wanted))
+
+
+def _candidate(scan: Scan, one: Found) -> Candidate | None:
+    if isinstance(one, Unreadable):
+        return None
+    plain = candidate_of(one)
+    if not scan.wanted:
+        return plain
+    tags = {keyword: one.values.get(tag, "") for tag, keyword in scan.wanted.items()}
+    return Candidate(
+        plain.sop_class,
+        plain.transfer_syntax,
+        plain.sop_instance,
+        plain.study,
+        plain.series,
+        plain.modality,
+        plain.study_date,
+        tags,
+    )
+
+
+def _write(
+    scan: Scan,
+    index: int,
+    path: str,
+    taken: Sequence[Remembered],
+    excluded: Counter[str],
+    *,
+    opened: int,
+) -> None:
+    """Write entries and how far the scan is, if the listing is still ours.
+
+    Raises:
+        Lost: it is not.
+    """
+    listing = scan.listing
+    ListingEntry.objects.bulk_create(
+        [
+            ListingEntry(
+                listing_id=listing.pk, number=number, file_id=row.file_id, study_id=row.study_id
+            )
+            for number, row in enumerate(taken, start=listing.files + 1)
+        ]
+    )
+    scan.excluded += excluded
+    listing.files += len(taken)
+    listing.opened += opened
+    listing.bytes += sum(row.size for row in taken)
+    kept = Listing.objects.filter(
+        pk=listing.pk, owner=scan.owner, state=ListingState.SCANNING
+    ).update(
+        files=listing.files,
+        opened=listing.opened,
+        bytes=listing.bytes,
+        cursor={"source": index, "path": stored_path(path)},
+        excluded=dict(scan.excluded),
+        lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS),
+    )
+    if not kept:
+        raise Lost
+
+
+def _end(scan: Scan, state: ListingState, detail: str) -> None:
+    Listing.objects.filter(pk=scan.listing.pk, owner=scan.owner).update(
+        state=state,
+        detail=detail[:400],
+        excluded=dict(scan.excluded),
+        owner="",
+        lease_until=None,
+        finished_at=timezone.now(),
+    )
+
+
+def mark_copies(listing: Listing) -> None:
+    """Find files that hold the same SOP Instance UID: copies of the first, or a conflict.
+
+    Identical data sets are one instance. Where they differ, or can't be read any more, all files
+    of the group are marked.
+    """
+    instances = ListingEntry.objects.filter(listing=listing, file__reason="")
+    repeated = (
+        instances.exclude(file__sop_instance_uid="")
+        .values_list("file__sop_instance_uid")
+        .annotate(n=Count("file"))
+        .filter(n__gt=1)
+    )
+    for uid, _ in list(repeated):
+        _settle(listing, uid)
+
+
+def _settle(listing: Listing, sop_instance: str) -> None:
+    group = list(
+        ListingEntry.objects.filter(
+            listing=listing, file__sop_instance_uid=sop_instance, file__reason=""
+        )
+        .select_related("file__folder", "file__kind", "file__series__study")
+        .order_by("number")
+    )
+    first, *others = group
+    digests = {digest_of(entry.file) for entry in group if entry.file_id != first.file_id}
+    is_same = digests <= {digest_of(first.file)} and None not in digests
+    numbers = [entry.number for entry in (others if is_same else group)]
+    ListingEntry.objects.filter(listing=listing, number__in=numbers).update(
+        standing=COPY if is_same else CONFLICT, first=first.file if is_same else None
+    )
+
+
+def digest_of(file: SourceFile) -> bytes | None:
+    """Return the SHA-256 of a file's data set, computed once; None if it can't be read."""
+    if file.content_digest is None:
+        instance = scanned_instance(file)
+        try:
+            digest = bytes.fromhex(files.dataset_digest(instance))
+        except OSError:
+            return None
+        if not files.is_unchanged(instance):
+            return None
+        SourceFile.objects.filter(pk=file.pk).update(content_digest=digest)
+        file.content_digest = digest
+    return bytes(file.content_digest)
+
+
+def scanned_instance(file: SourceFile) -> ScannedInstance:
+    """Return a file that holds an instance as the DICOM room knows it."""
+    series = file.series
+    return ScannedInstance(
+        path=file.path,
+        relative_path=relative_path(file.path, ()),
+        size=file.size,
+        mtime_ns=file.mtime_ns,
+        kind=file.kind.kind,
+        sop_instance=file.sop_instance_uid,
+        dataset_offset=file.dataset_offset,
+        study_instance=series.study.uid if series else "",
+        series_instance=series.uid if series else "",
+        modality=series.modality if series else "",
+    )

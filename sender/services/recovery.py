@@ -14,9 +14,10 @@ from sender.models import (
     SendItem,
 )
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import journal, recording, transfer
+from sender.services import journal, recording
 from sender.services.journal import Remains
 from sender.services.leases import is_dead
+from sender.services.results import Change, change_of, write_changes
 
 logger = logging.getLogger(__name__)
 
@@ -73,21 +74,25 @@ def _replay(remains: Remains) -> int:
         )
         new = {n: result for n, result in results.items() if n not in known}
         pending = {
-            item.pk: item
-            for item in SendItem.objects.filter(
+            item_id: (part_id, attempts)
+            for item_id, part_id, attempts in SendItem.objects.filter(
                 pk__in=[result.item_id for result in new.values()],
                 batch_id=remains.batch_id,
                 outcome=InstanceOutcome.PENDING,
-            )
+            ).values_list("id", "part_id", "attempts")
         }
         if attempt.closed_at is None:
             recording.record_instances(remains.attempt, list(new.values()))
         changes = [
-            (result.item_id, transfer.change_of(owner.send, pending[result.item_id], result))
+            Change(
+                result.item_id,
+                pending[result.item_id][0],
+                change_of(owner.send, pending[result.item_id][1], result),
+            )
             for result in new.values()
             if result.item_id in pending
         ]
-        transfer.write_changes(changes, remains.attempt)
+        write_changes(changes, remains.attempt)
     if new:
         logger.warning("%s results were read back from a journal.", len(new))
     return len(new)

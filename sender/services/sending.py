@@ -10,20 +10,30 @@ from datetime import datetime
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import F, Q, Sum
 from django.utils import timezone
 
-from sender.models import BatchState, Destination, Send, SendBatch, SendItem, SendState
+from sender.models import (
+    BatchState,
+    Destination,
+    Listing,
+    Send,
+    SendBatch,
+    SendItem,
+    SendState,
+    StudyOrder,
+    StudyPart,
+)
 from sender.models.sends import ENDED_STATES, send_states_before
 from sender.models.templates import TemplateVersion
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import sources, tickets
+from sender.negotiation.selection import EVERYTHING, Selection, to_document
+from sender.services import expectations, sources, tallies, tickets
 from sender.services.audit import write_entry
+from sender.services.expectations import Expectation
 from sender.services.sources import InvalidSource
 
 __all__ = ["InvalidSource", "SendOrder", "WrongState", "create_send", "source_roots"]
-
-DELIVERED = (InstanceOutcome.SENT, InstanceOutcome.WARNING)
 
 
 class WrongState(ValueError):
@@ -38,6 +48,9 @@ class SendOrder:
         sources: paths of folders or files.
         retries: automatic attempts per instance after the first; None: as the destination says.
         roots: folders that may be read; None: whatever the process may read (command line only).
+        selection: what is taken of the sources.
+        expected: entries of a list of UIDs, to be told what of them is missing.
+        windows, zone, finish_by, only_new, priority, again_of, again_reason: as `Send` has them.
     """
 
     destination: Destination
@@ -48,6 +61,16 @@ class SendOrder:
     retries: int | None = None
     inline: bool = False
     roots: Sequence[Path] | None = ()
+    selection: Selection = EVERYTHING
+    expected: Sequence[Expectation] = ()
+    study_order: StudyOrder = StudyOrder.LISTED
+    windows: str = ""
+    zone: str = ""
+    finish_by: datetime | None = None
+    only_new: bool = False
+    priority: int = 0
+    again_of: Send | None = None
+    again_reason: str = ""
 
 
 def source_roots() -> list[Path]:
@@ -62,8 +85,19 @@ def create_send(order: SendOrder, *, start: bool) -> Send:
         InvalidSource: a source is missing, unreadable or outside the allowed roots.
         WrongState: the destination is disabled.
     """
-    if not order.destination.enabled:
-        raise WrongState(f"The destination {order.destination.name} is disabled.")
+    return create_sends(order, [(order.destination, order.template_version)], start=start)[0]
+
+
+def create_sends(
+    order: SendOrder, targets: Sequence[tuple[Destination, TemplateVersion]], *, start: bool
+) -> list[Send]:
+    """Write one send per target; all share one listing, so that the sources are read once.
+
+    Raises: as `create_send`; then nothing is written.
+    """
+    for destination, _ in targets:
+        if not destination.enabled:
+            raise WrongState(f"The destination {destination.name} is disabled.")
     if not order.sources:
         raise InvalidSource("Name at least one folder or file to send.")
     roots = source_roots() if order.roots == () else order.roots
@@ -72,28 +106,54 @@ def create_send(order: SendOrder, *, start: bool) -> Send:
         for path in order.sources
     ]
     with transaction.atomic():
-        send = Send.objects.create(
-            name=order.name,
-            destination=order.destination,
-            template_version=order.template_version,
-            state=SendState.PLANNING if start else SendState.DRAFT,
+        listing = Listing.objects.create(
             sources=list(dict.fromkeys(resolved)),
-            requested_by=order.requested_by,
-            retries=order.retries,
+            rules=to_document(order.selection),
+            expected=expectations.to_rows(order.expected),
             inline=order.inline,
         )
-        write_entry(
-            actor=order.requested_by,
-            action="send.create",
-            subject=str(send.pk),
-            facts={
-                "destination": order.destination.name,
-                "template": str(order.template_version),
-                "started": start,
-            },
-        )
-        if not order.inline:
-            tickets.issue_plan(send.pk)
+        return [
+            _create(order, listing, destination, version, start=start)
+            for destination, version in targets
+        ]
+
+
+def _create(
+    order: SendOrder,
+    listing: Listing,
+    destination: Destination,
+    version: TemplateVersion,
+    *,
+    start: bool,
+) -> Send:
+    send = Send.objects.create(
+        name=order.name,
+        destination=destination,
+        template_version=version,
+        listing=listing,
+        state=SendState.PLANNING if start else SendState.DRAFT,
+        requested_by=order.requested_by,
+        retries=order.retries,
+        inline=order.inline,
+        study_order=order.study_order,
+        windows=order.windows,
+        zone=order.zone,
+        finish_by=order.finish_by,
+        only_new=order.only_new,
+        priority=order.priority,
+        again_of=order.again_of,
+        again_reason=order.again_reason,
+    )
+    facts: dict[str, object] = {
+        "destination": destination.name,
+        "template": str(version),
+        "started": start,
+    }
+    if order.again_of is not None:
+        facts |= {"again_of": order.again_of.pk, "reason": order.again_reason}
+    write_entry(actor=order.requested_by, action="send.create", subject=str(send.pk), facts=facts)
+    if not order.inline:
+        tickets.issue_plan(send.pk)
     return send
 
 
@@ -151,8 +211,10 @@ def retry_failed(send: Send, actor: str) -> int:
             raise WrongState(f"Nothing in send {send.pk} failed.")
         if not move_send(send.pk, SendState.QUEUED, before=(SendState.PARTIAL, SendState.FAILED)):
             raise WrongState(f"Send {send.pk} has not ended, or was cancelled.")
-        count = items.update(
-            outcome=InstanceOutcome.PENDING, attempts=0, retry_at=None, status=None, reason=""
+        fresh = {"attempts": 0, "retry_at": None, "status": None, "reason": "", "rule": ""}
+        count = sum(
+            tallies.change_rows(items, before, InstanceOutcome.PENDING, **fresh)
+            for before in (InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN)
         )
         SendBatch.objects.filter(pk__in=batches, state=BatchState.DONE).update(
             state=BatchState.READY, failures=0, next_attempt_at=timezone.now()
@@ -187,12 +249,16 @@ def finish_if_done(send_id: int) -> SendState | None:
             return None
         if send.state == SendState.CANCELLING:
             return _end_cancelled(send)
-        return _end(send, _final_state(send_id), timezone.now())
+        return _end(send, _final_state(send), timezone.now())
 
 
 def _end_cancelled(send: Send) -> SendState | None:
-    SendItem.objects.filter(send=send, outcome=InstanceOutcome.PENDING).update(
-        outcome=InstanceOutcome.CANCELLED, reason="the send was cancelled", retry_at=None
+    tallies.change_rows(
+        SendItem.objects.filter(send=send),
+        InstanceOutcome.PENDING,
+        InstanceOutcome.CANCELLED,
+        reason="the send was cancelled",
+        retry_at=None,
     )
     return _end(send, SendState.CANCELLED, timezone.now())
 
@@ -204,13 +270,20 @@ def _end(send: Send, target: SendState, now: datetime) -> SendState | None:
     return target
 
 
-def _final_state(send_id: int) -> SendState:
-    """Succeeded: every row sent or warning; failed: none; partial: some (CONTRACT.md, Words)."""
-    counts = SendItem.objects.filter(send_id=send_id).aggregate(
-        rows=Count("id"), delivered=Count("id", filter=Q(outcome__in=DELIVERED))
+def _final_state(send: Send) -> SendState:
+    """Succeeded: every row sent or warning; failed: none; partial: some (CONTRACT.md, Words).
+
+    A send whose list of UIDs has entries that were not found, or not whole, is partial at best.
+    """
+    rows = StudyPart.objects.filter(send=send)
+    counts = rows.aggregate(
+        delivered=Sum(F("sent") + F("warning"), default=0),
+        others=Sum(
+            F("failed") + F("unsendable") + F("unknown") + F("pending") + F("cancelled"), default=0
+        ),
     )
-    if counts["delivered"] == 0:
+    delivered, others = counts["delivered"], counts["others"]
+    short = bool(send.listing and expectations.shortfalls(send.listing))
+    if not delivered and (others or short):
         return SendState.FAILED
-    if counts["delivered"] == counts["rows"]:
-        return SendState.SUCCEEDED
-    return SendState.PARTIAL
+    return SendState.PARTIAL if others or short else SendState.SUCCEEDED

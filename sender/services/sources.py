@@ -3,13 +3,9 @@
 import importlib.util
 import os
 import stat
-import urllib.parse
 from pathlib import Path
 
 from django.conf import settings
-
-_ESCAPED = "file:"
-"""No absolute path begins so."""
 
 
 class InvalidSource(ValueError):
@@ -67,20 +63,14 @@ def resolve_source(path: str, roots: list[Path] | None) -> str:
     return str(real)
 
 
-def stored_path(path: str) -> str:
-    """Write a path so that any database takes it: a name that is no UTF-8 becomes file:…"""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return _ESCAPED + urllib.parse.quote(os.fsencode(path))
-    return path
+def check_source(path: str) -> None:
+    """Make sure that a source is still what was resolved when it was named.
 
-
-def real_path(stored: str) -> str:
-    """Return the path that `stored_path` wrote."""
-    if stored.startswith(_ESCAPED):
-        return os.fsdecode(urllib.parse.unquote_to_bytes(stored.removeprefix(_ESCAPED)))
-    return stored
+    Raises:
+        InvalidSource: it is gone, can't be read, or a link stands in its place.
+    """
+    if resolve_source(path, None) != path:
+        raise InvalidSource(f"{path} is no longer the folder or file that was named.")
 
 
 def _is_inside(real: Path, roots: list[Path]) -> bool:

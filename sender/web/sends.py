@@ -1,18 +1,19 @@
 """Sends: ordered, previewed, started, watched, cancelled, retried, accounted for."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, QuerySet
+from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
 from sender.analytics import sends as accounts
-from sender.models import ContextTemplate, Destination, Send, SendItem, SendState
+from sender.models import ContextTemplate, Destination, Send, SendItem, SendState, StudyPart
 from sender.models.sends import ENDED_STATES
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
@@ -86,14 +87,16 @@ def sends(request: HttpRequest) -> HttpResponse:
 
 def _with_counts(listed: list[Send]) -> list[tuple[Send, dict[InstanceOutcome, int]]]:
     found: dict[int, dict[InstanceOutcome, int]] = {send.pk: {} for send in listed}
-    rows = (
-        SendItem.objects.filter(send__in=listed)
-        .order_by()
-        .values_list("send_id", "outcome")
-        .annotate(n=Count("id"))
+    sums = {f"n_{outcome.value}": Sum(outcome.value) for outcome in InstanceOutcome}
+    rows: Iterable[Any] = (
+        StudyPart.objects.filter(send__in=listed).order_by().values("send_id").annotate(**sums)
     )
-    for send_id, outcome, number in rows:
-        found[send_id][InstanceOutcome(outcome)] = number
+    for row in rows:
+        found[row["send_id"]] = {
+            outcome: row[f"n_{outcome.value}"]
+            for outcome in InstanceOutcome
+            if row[f"n_{outcome.value}"]
+        }
     return [(send, found[send.pk]) for send in listed]
 
 
@@ -133,7 +136,7 @@ def _create(form: SendForm, actor: str) -> Send:
 
 def _find(number: int) -> Send:
     wanted: QuerySet[Send] = Send.objects.select_related(
-        "destination", "template_version__template"
+        "destination", "template_version__template", "listing"
     )
     return get_object_or_404(wanted, pk=number)
 
@@ -222,7 +225,8 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
         wanted = wanted.filter(outcome=outcome)
     if reason:
         wanted = wanted.filter(reason=reason)
-    page = Paginator(wanted.select_related("sent_as"), PER_PAGE).get_page(request.GET.get("page"))
+    wanted = wanted.select_related("sent_as", "file__folder", "part__kind", "send__listing")
+    page = Paginator(wanted, PER_PAGE).get_page(request.GET.get("page"))
     context = {
         "send": found,
         "page": page,

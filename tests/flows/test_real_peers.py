@@ -17,12 +17,14 @@ from sender.analytics.sends import progress
 from sender.dicom import files
 from sender.dicom.acceptor import Receiver
 from sender.dicom.files import dataset_digest
+from sender.dicom.scanning import scan_many
 from sender.models import Association, InstanceAttempt, Send, SendItem
 from sender.models.reading import contexts_of
+from sender.models.sources import relative_path
 from sender.negotiation.instances import DataKind, ScannedInstance
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
-from sender.services import engine, listing, sources
+from sender.services import engine, planner, sources
 from sender.services.records import verify_record
 from sender.services.sending import SendOrder, create_send
 from sender.services.templates import find_version
@@ -66,7 +68,7 @@ def send_to(port: int, ae_title: str) -> Send:
         roots=None,
     )
     send = create_send(order, start=True)
-    listing.plan_send(send.pk)
+    planner.plan_send(send.pk, in_slices=False)
     send.refresh_from_db()
     engine.run_inline(send)
     send.refresh_from_db()
@@ -74,7 +76,7 @@ def send_to(port: int, ae_title: str) -> Send:
 
 
 def scanned(item: SendItem) -> ScannedInstance:
-    found = files.scan(item.path, relative_path=item.relative_path)
+    found = files.scan(item.file.path, relative_path=item.relative_path)
     assert isinstance(found, ScannedInstance)
     return found
 
@@ -84,7 +86,9 @@ def assert_accounted_for(send: Send) -> None:
     assert send.is_ended
     assert progress(send).counts[InstanceOutcome.PENDING] == 0
     listed = Counter(
-        path for item in send.items.all() for path in (item.relative_path, *item.also_at)
+        relative_path(file.path, send.sources)
+        for item in send.items.all()
+        for file in (item.file, *(copy.file for copy in item.copies.all()))
     )
     there = {entry.relative_path for entry in files.list_files(send.sources[0])}
     assert listed == dict.fromkeys(there, 1)
@@ -103,9 +107,9 @@ def test_every_file_is_accounted_for_and_what_is_called_sent_arrived(
     delivered = sent(send)
     assert delivered
     arrived = _arrived(peer)
-    assert {item.sop_instance_uid for item in delivered} == set(arrived)
+    assert {item.file.sop_instance_uid for item in delivered} == set(arrived)
     for item in delivered:
-        _assert_same_content(item, arrived[item.sop_instance_uid])
+        _assert_same_content(item, arrived[item.file.sop_instance_uid])
 
 
 def _arrived(peer: peers.RunningPeer) -> dict[str, bytes]:
@@ -132,9 +136,9 @@ def _is_instance(path: Path) -> bool:
 
 def _assert_same_content(item: SendItem, content: bytes) -> None:
     """Byte by byte where nothing was converted and the peer writes as it receives."""
-    source, received = dcmread(item.path), dcmread(BytesIO(content))
+    source, received = dcmread(item.file.path), dcmread(BytesIO(content))
     if item.conversion == "none" and _dataset_bytes(content) == _dataset_bytes(
-        Path(item.path).read_bytes()
+        Path(item.file.path).read_bytes()
     ):
         return
     ignored = {"PixelData"} | (
@@ -217,11 +221,11 @@ def test_the_demo_receiver_gets_byte_identical_data_sets(ae_title: str) -> None:
     assert_accounted_for(send)
     stores = {event["sop_instance"]: event for event in events if event["event"] == "store"}
     delivered = sent(send)
-    assert {item.sop_instance_uid for item in delivered} == set(stores)
+    assert {item.file.sop_instance_uid for item in delivered} == set(stores)
     unchanged = [item for item in delivered if item.conversion == "none"]
     assert unchanged
     for item in unchanged:
-        assert stores[item.sop_instance_uid]["sha256"] == dataset_digest(scanned(item))
+        assert stores[item.file.sop_instance_uid]["sha256"] == dataset_digest(scanned(item))
 
 
 def test_a_receiver_that_refuses_us_stored_nothing_and_nothing_is_called_sent() -> None:
@@ -240,8 +244,9 @@ def test_a_receiver_that_refuses_us_stored_nothing_and_nothing_is_called_sent() 
 
 
 def test_the_demo_data_hold_what_a_demo_should() -> None:
-    found = [listing.scan_source(str(sources.sample_folder()))]
-    instances = [one for row in found for one in row if isinstance(one, ScannedInstance)]
+    entries = files.list_files(str(sources.sample_folder()))
+    found = scan_many(entry for entry in entries if isinstance(entry, files.Entry))
+    instances = [one for one in found if isinstance(one, ScannedInstance)]
     assert len({instance.kind.sop_class for instance in instances}) > 8
     kinds: set[DataKind] = {instance.kind for instance in instances}
     assert len({kind.transfer_syntax for kind in kinds}) > 8

@@ -20,7 +20,7 @@ from sender.models import (
     SendItem,
 )
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
-from sender.services import engine, journal, leases, listing, recovery
+from sender.services import engine, journal, leases, planner, recovery
 from sender.services.journal import Journal
 from sender.services.recording import InstanceResult
 from sender.services.records import verify_record
@@ -43,7 +43,7 @@ def send(tmp_path: Path) -> Send:
     for number in range(4):
         factories.write_instance(tmp_path / "in" / f"{number}.dcm", sop_instance=f"1.2.3.{number}")
     made = order(factories.destination(), tmp_path / "in", inline=False, retries=3)
-    listing.plan_send(made.pk)
+    planner.plan_send(made.pk)
     return made
 
 
@@ -52,8 +52,8 @@ def result(item: SendItem, number: int, status: int | None = 0) -> InstanceResul
     return InstanceResult(
         number=number,
         item_id=item.pk,
-        sop_instance=item.sop_instance_uid,
-        study_instance=item.study_instance_uid,
+        sop_instance=item.file.sop_instance_uid,
+        study_instance=item.part.study_instance_uid,
         sent_as=factories.ELE,
         conversion="none",
         outcome=StoreOutcome(

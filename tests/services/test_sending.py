@@ -21,8 +21,9 @@ from sender.models import (
     SendItem,
     SendState,
 )
+from sender.models.sources import real_path, stored_path
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import engine, leases, listing, sending, sources, transfer
+from sender.services import engine, leases, planner, sending, sources, transfer
 from sender.services.sending import SendOrder, WrongState
 from tests import factories
 from tests.processes import free_port
@@ -59,7 +60,7 @@ def order(to: Destination, folder: Path, **changes: object) -> Send:
 
 
 def run(send: Send) -> Send:
-    listing.plan_send(send.pk)
+    planner.plan_send(send.pk)
     engine.run_inline(Send.objects.get(pk=send.pk))
     send.refresh_from_db()
     return send
@@ -89,15 +90,15 @@ def test_everything_is_sent_and_on_record(receiver: Receiver, folder: Path) -> N
 
 def test_a_planned_send_is_not_planned_twice(receiver: Receiver, folder: Path) -> None:
     send = order(at(receiver), folder)
-    listing.plan_send(send.pk)
-    listing.plan_send(send.pk)
+    planner.plan_send(send.pk)
+    planner.plan_send(send.pk)
     assert SendItem.objects.filter(send=send).count() == 6
 
 
 def test_a_batch_is_claimed_once(receiver: Receiver, folder: Path) -> None:
     to = at(receiver)
     send = order(to, folder)
-    listing.plan_send(send.pk)
+    planner.plan_send(send.pk)
     claimed = []
     while lease := leases.claim_batch(to.pk, "somebody", send_id=send.pk):
         claimed.append(lease)
@@ -112,7 +113,7 @@ def test_workers_at_the_same_time_never_share_a_batch_or_a_slot(
 
     to = at(receiver)
     send = order(to, folder)
-    listing.plan_send(send.pk)
+    planner.plan_send(send.pk)
     slots, batches = [], []
     begin = threading.Barrier(6)
 
@@ -136,13 +137,13 @@ def test_workers_at_the_same_time_never_share_a_batch_or_a_slot(
 def test_a_worker_that_lost_its_batch_writes_nothing_more(receiver: Receiver, folder: Path) -> None:
     to = at(receiver)
     send = order(to, folder)
-    listing.plan_send(send.pk)
+    planner.plan_send(send.pk)
     slot = leases.claim_slot(to, "first")
     lease = leases.claim_batch(to.pk, "first", send_id=send.pk)
     assert slot is not None
     assert lease is not None
     SendBatch.objects.filter(pk=lease.batch_id).update(fence=lease.fence + 1, owner="second")
-    transfer.run_batch(lease, slot, is_stopping=lambda: False)
+    transfer.run_batches(lease, slot, is_stopping=lambda: False)
     assert outcomes(send) == {"pending": 6}
     assert not leases.extend_batch(lease)
 
@@ -154,7 +155,7 @@ def test_an_expired_lease_is_given_back_by_the_tick(receiver: Receiver, folder: 
 
     to = at(receiver)
     send = order(to, folder)
-    listing.plan_send(send.pk)
+    planner.plan_send(send.pk)
     lease = leases.claim_batch(to.pk, "gone", send_id=send.pk)
     assert lease is not None
     SendBatch.objects.filter(pk=lease.batch_id).update(
@@ -190,7 +191,8 @@ def test_duplicates_are_sent_once_and_conflicts_not_at_all(
     assert set(
         SendItem.objects.filter(send=send, outcome="unsendable").values_list("reason", flat=True)
     ) == {"conflict"}
-    assert SendItem.objects.get(send=send, sop_instance_uid="1.2.3.0").also_at == ["copy.dcm"]
+    first = SendItem.objects.get(send=send, file__sop_instance_uid="1.2.3.0")
+    assert [copy.file.name for copy in first.copies.all()] == ["copy.dcm"]
 
 
 def test_files_that_are_none_are_rows_with_a_reason(receiver: Receiver, folder: Path) -> None:
@@ -206,7 +208,7 @@ def test_files_that_are_none_are_rows_with_a_reason(receiver: Receiver, folder: 
 def test_an_empty_folder_is_a_failed_send(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     send = order(factories.destination(), tmp_path / "empty")
-    listing.plan_send(send.pk)
+    planner.plan_send(send.pk)
     send.refresh_from_db()
     assert send.state == SendState.FAILED
     assert "no files" in send.detail
@@ -249,7 +251,7 @@ def test_cancelling_leaves_what_was_sent_and_cancels_the_rest(folder: Path) -> N
     slow = {"SLOW": Profile(pause_seconds=0.7)}
     with Receiver(port=0, profiles=slow) as receiver:
         send = order(at(receiver, ae_title="SLOW", max_associations=1), folder)
-        listing.plan_send(send.pk)
+        planner.plan_send(send.pk)
         thread = threading.Thread(target=_run_and_close, args=(send.pk,))
         thread.start()
         _await_association()
@@ -289,7 +291,7 @@ def test_a_draft_waits_for_its_start(receiver: Receiver, folder: Path) -> None:
     )
     with pytest.raises(WrongState, match="plan"):
         sending.start_send(draft, "test")
-    listing.plan_send(draft.pk)
+    planner.plan_send(draft.pk)
     draft.refresh_from_db()
     assert (draft.state, draft.plan["associations"]) == (SendState.DRAFT, 1)
     assert leases.claim_batch(to.pk, "x") is None, "nothing is sent before the start"
@@ -333,5 +335,6 @@ def test_paths_of_any_bytes_are_stored_and_found_again() -> None:
     import os
 
     odd = os.fsdecode(b"/data/\xff\xfe/\xc3\xa4")
-    assert sources.real_path(sources.stored_path(odd)) == odd
-    assert sources.stored_path("/data/plain ä") == "/data/plain ä"
+    assert real_path(stored_path(odd)) == odd
+    assert stored_path("/data/plain ä") == "/data/plain ä"
+    assert stored_path("file:odd") == real_path("file:odd") == "file:odd"

@@ -14,8 +14,8 @@ from sender.models import (
     ContextTemplate,
     Destination,
     Enquiry,
+    Listing,
     Send,
-    SendItem,
     SendState,
 )
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Rejection
@@ -339,10 +339,9 @@ def send(destination: Destination) -> Send:
         template_version=version,
         requested_by="test",
         state=SendState.PARTIAL,
-        sources=["/data/secret-folder"],
+        listing=Listing.objects.create(sources=["/data/secret-folder"], files=3),
         planned_at=timezone.now(),
         finished_at=timezone.now(),
-        listed=3,
     )
     for position, (outcome, uid, reason) in enumerate(
         [
@@ -351,10 +350,10 @@ def send(destination: Destination) -> Send:
             (InstanceOutcome.UNSENDABLE, "", "secret-folder/Mueller.txt: not a DICOM file"),
         ]
     ):
-        SendItem.objects.create(
-            send=made, position=position, sop_instance_uid=uid, outcome=outcome, reason=reason,
-            sop_class_uid=factories.CT if uid else "", path="/data/secret-folder/Mueller.txt",
-            relative_path="Mueller.txt", status=0xA700 if reason.startswith("the peer") else None,
+        factories.send_item(
+            made, position=position, uid=uid, path="/data/secret-folder/Mueller.txt",
+            outcome=outcome, reason=reason,
+            status=0xA700 if reason.startswith("the peer") else None,
         )  # fmt: skip
     return made
 

@@ -12,7 +12,7 @@ from sender.management.base import ConcordatCommand
 from sender.models import Association, Send, SendState
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
-from sender.services import engine, heartbeat, listing, sources
+from sender.services import engine, heartbeat, listing, planner, sources
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_send
 
 POLL_SECONDS = 0.5
@@ -72,7 +72,7 @@ class Command(ConcordatCommand):
     def _complete(self, send: Send, *, inline: bool) -> bool:
         """Run or await the send; False if the person detached from it with Ctrl-C."""
         if inline:
-            listing.plan_send(send.pk)
+            planner.plan_send(send.pk, in_slices=False)
             engine.run_inline(send)
             return True
         try:

@@ -1,0 +1,195 @@
+"""What is taken of the files that a source holds: rules that leave out, never "unsendable"."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sender.negotiation.uids import is_valid_uid
+
+_DATE = re.compile(r"\d{8}")
+_UID_RULES = ("sop_classes", "transfer_syntaxes", "studies", "series", "instances")
+_SET_RULES = (*_UID_RULES, "modalities")
+LONGEST_VALUE = 400
+MOST_VALUES = 100_000
+
+
+class InvalidSelection(ValueError):
+    """The rules can't be used; the message says why, in the user's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What rules look at.
+
+    Attributes:
+        study_date: YYYYMMDD, "" if there is none.
+        tags: text of further attributes by keyword, as far as rules ask for them.
+    """
+
+    sop_class: str
+    transfer_syntax: str
+    sop_instance: str
+    study: str
+    series: str
+    modality: str
+    study_date: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The rules of a listing; an empty rule takes everything.
+
+    Attributes:
+        patterns: shell patterns of file names; one that begins with "!" leaves out.
+        date_from, date_to: Study Date, YYYYMMDD, both inclusive; data without one are left out.
+        tags: keyword of a data element -> shell pattern of its value, case-insensitive.
+        least_age_seconds: younger files wait for the next run.
+    """
+
+    patterns: tuple[str, ...] = ()
+    sop_classes: frozenset[str] = frozenset()
+    transfer_syntaxes: frozenset[str] = frozenset()
+    modalities: frozenset[str] = frozenset()
+    studies: frozenset[str] = frozenset()
+    series: frozenset[str] = frozenset()
+    instances: frozenset[str] = frozenset()
+    date_from: str = ""
+    date_to: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    least_age_seconds: float = 0.0
+
+    @property
+    def looks_into_data(self) -> bool:
+        """Tell whether a rule needs more than the file's name and age."""
+        names = ("sop_classes", "transfer_syntaxes", "modalities", "studies", "series")
+        return any(getattr(self, name) for name in (*names, "instances", "tags")) or bool(
+            self.date_from or self.date_to
+        )
+
+
+EVERYTHING = Selection()
+
+
+def parse_selection(document: Mapping[str, Any]) -> Selection:
+    """Build the rules from what was stored or written.
+
+    Raises:
+        InvalidSelection: a rule is unknown or can't be used.
+    """
+    known = {item.name for item in fields(Selection)}
+    unknown = sorted(set(document) - known)
+    if unknown:
+        raise InvalidSelection(f"There is no rule {unknown[0]}.")
+    values: dict[str, Any] = {
+        name: frozenset(_texts(name, document.get(name, ()))) for name in _SET_RULES
+    }
+    values["patterns"] = _texts("patterns", document.get("patterns", ()))
+    for name in _UID_RULES:
+        for uid in values[name]:
+            if not is_valid_uid(uid):
+                raise InvalidSelection(f"{uid} is no UID.")
+    values["modalities"] = frozenset(text.upper() for text in values["modalities"])
+    for name in ("date_from", "date_to"):
+        values[name] = _date(document.get(name, ""))
+    if values["date_from"] and values["date_to"] and values["date_from"] > values["date_to"]:
+        raise InvalidSelection("The first study date is later than the last.")
+    return Selection(
+        **values,
+        tags=_tags(document.get("tags", {})),
+        least_age_seconds=_age(document.get("least_age_seconds", 0.0)),
+    )
+
+
+def _tags(given: object) -> dict[str, str]:
+    if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
+        raise InvalidSelection("A rule on an attribute is its keyword and a pattern.")
+    return dict(given)
+
+
+def _age(given: object) -> float:
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 <= given <= 86400:
+        raise InvalidSelection("The least age of a file is 0 to 86400 seconds.")
+    return float(given)
+
+
+def _texts(name: str, given: object) -> tuple[str, ...]:
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) > MOST_VALUES:
+        raise InvalidSelection(f"The rule {name} is a list of at most {MOST_VALUES} values.")
+    texts = tuple(dict.fromkeys(str(value).strip() for value in given))
+    if any(not text or len(text) > LONGEST_VALUE or "\0" in text for text in texts):
+        raise InvalidSelection(f"The rule {name} has a value that is empty or too long.")
+    return texts
+
+
+def _date(text: object) -> str:
+    if text == "":
+        return ""
+    plain = str(text).replace("-", "")
+    if not _DATE.fullmatch(plain) or not "0101" <= plain[4:] <= "1231":
+        raise InvalidSelection(f"{text} is no date such as 2026-11-24.")
+    return plain
+
+
+def to_document(selection: Selection) -> dict[str, Any]:
+    """Return the rules as they are stored; only those that are set."""
+    document: dict[str, Any] = {}
+    for item in fields(Selection):
+        value = getattr(selection, item.name)
+        if value:
+            document[item.name] = sorted(value) if isinstance(value, frozenset) else value
+    document["patterns"] = list(selection.patterns)
+    return document
+
+
+_LISTED = (
+    ("sop_classes", "sop_class", "SOP class"),
+    ("transfer_syntaxes", "transfer_syntax", "transfer syntax"),
+    ("modalities", "modality", "modality"),
+)
+_HIERARCHY = (
+    ("studies", "study", "Study Instance UID"),
+    ("series", "series", "Series Instance UID"),
+    ("instances", "sop_instance", "SOP Instance UID"),
+)
+
+
+def excluded_by(candidate: Candidate, selection: Selection) -> str:
+    """Return the rule that leaves an instance out, in words; "" if none does.
+
+    UID lists of the three levels add up: an instance is taken if its study, its series or itself
+    is listed.
+    """
+    for rule, attribute, words in _LISTED:
+        wanted = getattr(selection, rule)
+        if wanted and getattr(candidate, attribute) not in wanted:
+            return words
+    listed = [(rule, a, w) for rule, a, w in _HIERARCHY if getattr(selection, rule)]
+    if listed and not any(getattr(candidate, a) in getattr(selection, r) for r, a, _ in listed):
+        return listed[0][2]
+    if _is_out_of_range(candidate.study_date, selection):
+        return "study date"
+    for keyword, pattern in selection.tags.items():
+        if not fnmatchcase(candidate.tags.get(keyword, "").casefold(), pattern.casefold()):
+            return keyword
+    return ""
+
+
+def _is_out_of_range(study_date: str, selection: Selection) -> bool:
+    if not selection.date_from and not selection.date_to:
+        return False
+    if not study_date:
+        return True
+    return study_date < selection.date_from or study_date > (selection.date_to or "99999999")
+
+
+def takes_name(name: str, patterns: Sequence[str]) -> bool:
+    """Tell whether a file's name fits the patterns, upper and lower case alike."""
+    plain = name.casefold()
+    against = [p[1:].casefold() for p in patterns if p.startswith("!")]
+    wanted = [p.casefold() for p in patterns if not p.startswith("!")]
+    if any(fnmatchcase(plain, pattern) for pattern in against):
+        return False
+    return not wanted or any(fnmatchcase(plain, pattern) for pattern in wanted)

@@ -1,0 +1,77 @@
+"""A plan in figures, as JSON, for people."""
+
+from typing import Any
+
+from django.db.models import Count, F, Sum
+
+from sender.models import Send, SourceKind, StudyPart
+from sender.negotiation.instances import DataKind
+from sender.negotiation.matching import Conversion, Refusal, choose
+from sender.negotiation.outcomes import ContextOutcome
+from sender.negotiation.planning import SendPlan
+from sender.negotiation.rules import TemplateSpec
+
+CONFLICT = "conflict"
+TRAVELS = {
+    Conversion.NONE: "unchanged",
+    Conversion.CONVERT: "converted",
+    Conversion.DECOMPRESS: "decompressed",
+}
+
+
+def describe(send: Send, planned: SendPlan) -> dict[str, Any]:
+    """Return the plan of a send whose rows are written."""
+    spec = send.template_version.spec
+    rows = (
+        StudyPart.objects.filter(send=send)
+        .order_by()
+        .values("kind_id")
+        .annotate(
+            n=Sum(F("pending") + F("unsendable")),
+            size=Sum("bytes"),
+            studies=Count("study_instance_uid", distinct=True),
+        )
+    )
+    kinds = SourceKind.objects.in_bulk([row["kind_id"] for row in rows])
+    entries, unreadable = [], 0
+    for row in rows:
+        kind = kinds[row["kind_id"]]
+        if not kind.sop_class_uid:
+            unreadable += row["n"]
+            continue
+        entry = kind_entry(kind.kind, planned, spec)
+        counts = {"instances": row["n"], "bytes": row["size"], "studies": row["studies"]}
+        entries.append(entry | counts)
+    return {
+        "kinds": sorted(entries, key=lambda e: (e["sop_class"], e["transfer_syntax"])),
+        "associations": len(planned.proposals),
+        "contexts": sum(len(proposal.contexts) for proposal in planned.proposals),
+        "unreadable": unreadable,
+        "conflicts": send.items.filter(reason=CONFLICT, outcome="unsendable").count(),
+        "already_there": Send.objects.values_list("already_there", flat=True).get(pk=send.pk),
+    }
+
+
+def kind_entry(kind: DataKind, planned: SendPlan, spec: TemplateSpec) -> dict[str, Any]:
+    """Say how a kind travels if the peer accepts everything proposed."""
+    travels, reason = "not sent", planned.unsendable.get(kind, "")
+    if kind in planned.assignments:
+        proposal = planned.proposals[planned.assignments[kind]]
+        granted = [
+            ContextOutcome(
+                context, negotiated=True, result=0, accepted=context.transfer_syntaxes[0]
+            )
+            for context in proposal.contexts
+        ]
+        choice = choose(kind, granted, spec.options)
+        if isinstance(choice, Refusal):
+            reason = choice.reason
+        else:
+            travels = TRAVELS[choice.conversion]
+    return {
+        "sop_class": kind.sop_class,
+        "transfer_syntax": kind.transfer_syntax,
+        "lossy": kind.lossy,
+        "travels": travels,
+        "reason": reason,
+    }

@@ -1,0 +1,75 @@
+"""The counts of a send's parts, moved in the transaction that changes its rows."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Count, F, Q, QuerySet
+
+from sender.models import SendItem, StudyPart
+from sender.negotiation.matching import Conversion
+from sender.negotiation.outcomes import InstanceOutcome
+
+DELIVERED = (InstanceOutcome.SENT, InstanceOutcome.WARNING)
+_CONVERSIONS = {
+    Conversion.CONVERT.value: "converted",
+    Conversion.DECOMPRESS.value: "decompressed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One row that goes from an outcome to another."""
+
+    part_id: int
+    before: InstanceOutcome
+    after: InstanceOutcome
+    conversion: str = ""
+
+
+def move(moves: Iterable[Move]) -> None:
+    """Move rows between the counts of their parts; parts in one order, so that none deadlock."""
+    changes: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for one in moves:
+        if one.before is one.after:
+            continue
+        change = changes[one.part_id]
+        change[one.before.value] -= 1
+        change[one.after.value] += 1
+        if one.after in DELIVERED and one.conversion in _CONVERSIONS:
+            change[_CONVERSIONS[one.conversion]] += 1
+    for part_id, change in sorted(changes.items()):
+        fields = {name: F(name) + by for name, by in change.items() if by}
+        if fields:
+            StudyPart.objects.filter(pk=part_id).update(**fields)
+
+
+def change_rows(
+    rows: QuerySet[SendItem], before: InstanceOutcome, after: InstanceOutcome, **fields: object
+) -> int:
+    """Give all rows of one outcome another, counts included; return how many there were."""
+    rows = rows.filter(outcome=before)
+    counted = dict(rows.order_by().values_list("part_id").annotate(n=Count("id")))
+    changed = rows.update(outcome=after, **fields)
+    for part_id, count in sorted(counted.items()):
+        StudyPart.objects.filter(pk=part_id).update(
+            **{before.value: F(before.value) - count, after.value: F(after.value) + count}
+        )
+    return changed
+
+
+def recount(send_id: int) -> int:
+    """Count the rows of a send anew; return how many parts were wrong."""
+    wrong = 0
+    for part in StudyPart.objects.filter(send_id=send_id):
+        found = SendItem.objects.filter(part=part).aggregate(
+            **{o.value: Count("id", filter=Q(outcome=o)) for o in InstanceOutcome},
+            **{
+                name: Count("id", filter=Q(outcome__in=DELIVERED, conversion=conversion))
+                for conversion, name in _CONVERSIONS.items()
+            },
+        )
+        if any(getattr(part, name) != count for name, count in found.items()):
+            wrong += 1
+            StudyPart.objects.filter(pk=part.pk).update(**found)
+    return wrong
