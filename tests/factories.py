@@ -121,7 +121,14 @@ def recorded(to: Destination, value: AssociationOutcome | None = None) -> Associ
 
 
 def send_item(
-    send: Send, *, position: int, uid: str, outcome: InstanceOutcome, path: str, **facts: Any
+    send: Send,
+    *,
+    position: int,
+    uid: str,
+    outcome: InstanceOutcome,
+    path: str = "/data/file",
+    study: str = "1.2.826.1",
+    **facts: Any,
 ) -> SendItem:
     """Write a row of a send, as a plan would; without uid: a file that is none."""
     folder, name = path.rsplit("/", 1)
@@ -139,7 +146,7 @@ def send_item(
         sop_instance_uid=uid,
     )
     part, _ = StudyPart.objects.get_or_create(
-        send=send, study_instance_uid="1.2.826.1" if uid else "", kind=kind
+        send=send, study_instance_uid=study if uid else "", kind=kind
     )
     StudyPart.objects.filter(pk=part.pk).update(**{outcome.value: F(outcome.value) + 1})
     return SendItem.objects.create(

@@ -8,10 +8,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
+from sender.analytics import studies
 from sender.models import (
     AbstractSyntax,
     Association,
-    AssociationStudy,
     ContextTemplate,
     Destination,
     InstanceAttempt,
@@ -107,8 +107,8 @@ def _by_syntax(text: str) -> list[Hit]:
 
 
 def _by_identifier(text: str) -> list[Hit]:
-    if AssociationStudy.objects.filter(study_instance_uid=text).exists():
-        return [Hit("Study", text, f"{reverse('history')}?study={text}")]
+    if studies.is_known(text):
+        return [Hit("Study", text, reverse("study", args=[text]))]
     attempts = InstanceAttempt.objects.filter(sop_instance_uid=text).order_by("-attempt_id")
     uids = list(attempts.values_list("attempt_id", flat=True)[:MOST])
     return [

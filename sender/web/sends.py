@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
 from sender.analytics import sends as accounts
+from sender.analytics import studies
 from sender.models import ContextTemplate, Destination, Send, SendItem, SendState, StudyPart
 from sender.models.sends import ENDED_STATES
 from sender.negotiation.outcomes import InstanceOutcome
@@ -176,6 +177,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "announced": int(progress.fraction * 10) * 10,
         "groups": groups,
         "kinds": accounts.kinds(found),
+        "studies": studies.summary_of(found),
         "associations": accounts.associations_of(found),
         "can_retry": found.state in (SendState.PARTIAL, SendState.FAILED)
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,

@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from sender.web import context_templates, dashboard, destinations, history, people, search, sends
+from sender.web import (
+    context_templates,
+    dashboard,
+    destinations,
+    history,
+    people,
+    search,
+    sends,
+    studies,
+)
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -54,6 +63,9 @@ urlpatterns = [
     path("sends/<int:number>/progress/", sends.send_progress, name="send_progress"),
     path("sends/<int:number>/instances/", sends.send_instances, name="send_instances"),
     path("sends/<int:number>/instances.csv", sends.send_csv, name="send_csv"),
+    path("sends/<int:number>/studies/", studies.send_studies, name="send_studies"),
+    path("sends/<int:number>/studies.csv", studies.send_studies_csv, name="send_studies_csv"),
+    path("studies/<str:uid>/", studies.study, name="study"),
     path("sends/<int:number>/cancelling/", sends.send_cancel, name="send_cancel"),
     path("sends/<int:number>/<str:verb>/", sends.send_command, name="send_command"),
     path("history/", history.history, name="history"),

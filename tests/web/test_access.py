@@ -36,6 +36,9 @@ NEEDS = {
     "association": "read",
     "association_json": "read",
     "send_instances": "read_identifiers",
+    "send_studies": "read_identifiers",
+    "send_studies_csv": "read_identifiers",
+    "study": "read_identifiers",
     "send_new": "operate",
     "send_cancel": "operate",
     "send_command": "operate",
@@ -86,6 +89,7 @@ def arguments(
         "setup": ["wrong-token"],
         "destination_enquiry": [enquiry.pk],
         "send_command": [send.pk, "start"],
+        "study": ["1.2.3"],
         "template_version": [template.pk, 1],
         "template_json": [template.pk, 1],
     }
