@@ -1,8 +1,9 @@
 """Canonical bytes for digests: a version, then length-prefixed fields in a fixed order."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 VERSION = b"\x01"
@@ -23,28 +24,32 @@ def digest_of_all(digests: Iterable[bytes]) -> bytes:
 
 
 def _prefixed(value: Value) -> bytes:
-    kind, content = _content(value)
+    kind, encode = _ENCODERS.get(type(value)) or _encoder(value)
+    content = encode(value)
     return kind + len(content).to_bytes(4, "big") + content
 
 
-def _content(value: Value) -> tuple[bytes, bytes]:
-    """Return a letter for the type and the bytes; times are whole microseconds since 1970."""
-    match value:
-        case None:
-            found = b"n", b""
-        case bool():
-            found = b"o", b"\x01" if value else b"\x00"
-        case int():
-            found = b"i", str(value).encode("ascii")
-        case bytes():
-            found = b"b", value
-        case datetime():
-            whole = int(value.timestamp()) * 1_000_000 + value.microsecond
-            found = b"t", str(whole).encode("ascii")
-        case UUID():
-            found = b"u", value.bytes
-        case date():
-            found = b"s", value.isoformat().encode("ascii")
-        case _:
-            found = b"s", value.encode("utf-8")
-    return found
+def _microseconds(value: datetime) -> bytes:
+    """Return whole microseconds since 1970."""
+    return b"%d" % (int(value.timestamp()) * 1_000_000 + value.microsecond)
+
+
+_ENCODERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    type(None): (b"n", lambda _: b""),
+    bool: (b"o", lambda value: b"\x01" if value else b"\x00"),
+    int: (b"i", lambda value: b"%d" % value),
+    bytes: (b"b", lambda value: value),
+    datetime: (b"t", _microseconds),
+    UUID: (b"u", lambda value: value.bytes),
+    date: (b"s", lambda value: value.isoformat().encode("ascii")),
+    str: (b"s", str.encode),
+}
+"""A letter for each type, and how its values become bytes."""
+
+
+def _encoder(value: Value) -> tuple[bytes, Callable[[Any], bytes]]:
+    """Return the encoder of a value whose type is derived from one that is known."""
+    for known, encoder in _ENCODERS.items():
+        if isinstance(value, known):
+            return encoder
+    raise TypeError(f"no canonical bytes for {type(value).__name__}")

@@ -8,7 +8,7 @@ looks after a batch that was abandoned on this host reads what is left.
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,9 @@ from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
 from sender.services.recording import InstanceResult
 
 _SUFFIX = ".journal"
+_PLAIN = tuple(field.name for field in fields(InstanceResult) if field.name != "outcome")
+_OF_OUTCOME = tuple(field.name for field in fields(StoreOutcome))
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Journal:
@@ -35,8 +38,10 @@ class Journal:
         Raises:
             OSError: the disk is full or gone.
         """
-        line = json.dumps(asdict(result), separators=(",", ":")).encode("ascii")
-        os.write(self._file, line + b"\n")
+        outcome = result.outcome
+        values = [getattr(result, name) for name in _PLAIN]
+        values.append([getattr(outcome, name) for name in _OF_OUTCOME])
+        os.write(self._file, _encode(values).encode("ascii") + b"\n")
 
     def empty(self) -> None:
         """Forget what has been committed."""
@@ -84,11 +89,12 @@ def remains(*, batch_id: int | None = None) -> Iterator[Remains]:
             yield Remains(path, int(number), int(fence), UUID(attempt))
 
 
-def _result(document: dict[str, Any]) -> InstanceResult:
-    outcome = document.pop("outcome")
+def _result(values: list[Any]) -> InstanceResult:
+    *plain, rest = values
+    outcome = dict(zip(_OF_OUTCOME, rest, strict=True))
     outcome["outcome"] = InstanceOutcome(outcome["outcome"])
     outcome["offending_elements"] = tuple(outcome["offending_elements"])
-    return InstanceResult(**document, outcome=StoreOutcome(**outcome))
+    return InstanceResult(**dict(zip(_PLAIN, plain, strict=True)), outcome=StoreOutcome(**outcome))
 
 
 def _directory() -> Path:

@@ -42,6 +42,7 @@ from sender.negotiation.outcomes import (
     unanswered,
 )
 from sender.services import interning
+from sender.services.inserting import insert_rows
 from sender.services.installation import site_day
 from sender.services.records import instances_digest, record_digest
 
@@ -58,6 +59,22 @@ DO UPDATE SET
   last_at = CASE WHEN excluded.last_at > t.last_at THEN excluded.last_at ELSE t.last_at END
 """
 NO_STATUS = "none"
+_INSTANCE_COLUMNS = (
+    "attempt_id",
+    "number",
+    "item_id",
+    "sop_instance_uid",
+    "study_instance_uid",
+    "presentation_context_id",
+    "sent_as_id",
+    "conversion",
+    "outcome",
+    "status",
+    "detail",
+    "error_comment_id",
+    "offending_elements",
+    "bytes",
+)
 _LONGEST_DETAIL = 400
 
 
@@ -132,26 +149,28 @@ def extend_lease(uid: UUID, seconds: float) -> None:
 
 def record_instances(uid: UUID, results: Sequence[InstanceResult]) -> None:
     """Write what became of a group of instances; runs in the caller's transaction."""
-    InstanceAttempt.objects.bulk_create(
+    insert_rows(
+        InstanceAttempt,
+        _INSTANCE_COLUMNS,
         [
-            InstanceAttempt(
-                attempt_id=uid,
-                number=result.number,
-                item_id=result.item_id,
-                sop_instance_uid=result.sop_instance,
-                study_instance_uid=result.study_instance,
-                presentation_context_id=result.outcome.context_id,
-                sent_as_id=interning.transfer_syntax_id(result.sent_as),
-                conversion=result.conversion,
-                outcome=result.outcome.outcome,
-                status=result.outcome.status,
-                detail=result.outcome.detail[:_LONGEST_DETAIL],
-                error_comment_id=interning.erasable_text_id(result.outcome.error_comment),
-                offending_elements=" ".join(result.outcome.offending_elements)[:200],
-                bytes=result.outcome.bytes_sent,
+            (
+                uid,
+                result.number,
+                result.item_id,
+                result.sop_instance,
+                result.study_instance,
+                result.outcome.context_id,
+                interning.transfer_syntax_id(result.sent_as),
+                result.conversion,
+                result.outcome.outcome.value,
+                result.outcome.status,
+                result.outcome.detail[:_LONGEST_DETAIL],
+                interning.erasable_text_id(result.outcome.error_comment),
+                " ".join(result.outcome.offending_elements)[:200],
+                result.outcome.bytes_sent,
             )
             for result in results
-        ]
+        ],
     )
 
 
