@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
+
+hypothesis_settings.register_profile("concordat", deadline=None, max_examples=50)
+hypothesis_settings.load_profile("concordat")
+"""No deadline: a busy machine is no defect."""
 
 _NEEDS = {
     "peers": {"storescp": "dcmtk", "dcmqrscp": "dcmtk", "Orthanc": "orthanc"},
