@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,8 @@ Value = str | bytes | int | bool | datetime | date | UUID | None
 
 def digest(*fields: Value) -> bytes:
     """Return the SHA-256 of the canonical bytes of `fields`."""
-    return hashlib.sha256(VERSION + b"".join(_prefixed(field) for field in fields)).digest()
+    parts = [_text(field) if type(field) is str else _prefixed(field) for field in fields]
+    return hashlib.sha256(VERSION + b"".join(parts)).digest()
 
 
 def digest_of_all(digests: Iterable[bytes]) -> bytes:
@@ -21,6 +23,12 @@ def digest_of_all(digests: Iterable[bytes]) -> bytes:
     for part in digests:
         running.update(part)
     return running.digest()
+
+
+@lru_cache(maxsize=4096)
+def _text(value: str) -> bytes:
+    """Most texts of a run of rows are the same: outcomes, syntaxes, studies."""
+    return _prefixed(value)
 
 
 def _prefixed(value: Value) -> bytes:

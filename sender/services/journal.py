@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,8 @@ from sender.services.recording import InstanceResult
 _SUFFIX = ".journal"
 _PLAIN = tuple(field.name for field in fields(InstanceResult) if field.name != "outcome")
 _OF_OUTCOME = tuple(field.name for field in fields(StoreOutcome))
+_plain_values = attrgetter(*_PLAIN)
+_outcome_values = attrgetter(*_OF_OUTCOME)
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -38,9 +41,7 @@ class Journal:
         Raises:
             OSError: the disk is full or gone.
         """
-        outcome = result.outcome
-        values = [getattr(result, name) for name in _PLAIN]
-        values.append([getattr(outcome, name) for name in _OF_OUTCOME])
+        values = (*_plain_values(result), _outcome_values(result.outcome))
         os.write(self._file, _encode(values).encode("ascii") + b"\n")
 
     def empty(self) -> None:

@@ -244,9 +244,9 @@ def _studies(uid: UUID) -> list[AssociationStudy]:
     for study, status, size in InstanceAttempt.objects.filter(attempt_id=uid).values_list(
         "study_instance_uid", "status", "bytes"
     ):
-        entry = studies.setdefault(
-            study, AssociationStudy(study_instance_uid=study, instances=0, bytes=0)
-        )
+        if study not in studies:
+            studies[study] = AssociationStudy(study_instance_uid=study, instances=0, bytes=0)
+        entry = studies[study]
         entry.instances += 1
         entry.bytes += size
         code = NO_STATUS if status is None else f"{status:04X}"
