@@ -218,20 +218,27 @@ def send_csv(request: HttpRequest, number: int) -> HttpResponseBase:
 
 @needs("read_identifiers")
 def send_instances(request: HttpRequest, number: int) -> HttpResponse:
-    """List the rows of a send, with UIDs and paths."""
+    """List the rows of a send, with UIDs and paths, page by page at the same cost."""
     found = _find(number)
     outcome = request.GET.get("outcome", "")
     reason = request.GET.get("reason", "")[:600]
+    after = request.GET.get("after", "")
     wanted = SendItem.objects.filter(send=found).order_by("position")
     if outcome in {o.value for o in InstanceOutcome}:
         wanted = wanted.filter(outcome=outcome)
     if reason:
         wanted = wanted.filter(reason=reason)
+    if after.isdecimal():
+        wanted = wanted.filter(position__gt=int(after))
     wanted = wanted.select_related("sent_as", "file__folder", "part__kind", "send__listing")
-    page = Paginator(wanted, PER_PAGE).get_page(request.GET.get("page"))
+    rows = list(wanted[: PER_PAGE + 1])
+    counts = accounts.progress(found).counts
     context = {
         "send": found,
-        "page": page,
+        "rows": rows[:PER_PAGE],
+        "total": counts[InstanceOutcome(outcome)] if outcome in counts else sum(counts.values()),
+        "after": after,
+        "following": rows[PER_PAGE - 1].position if len(rows) > PER_PAGE else "",
         "outcome": outcome,
         "reason": reason,
         "outcomes": list(InstanceOutcome),
