@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol
 
 from sender.dicom import dimse, tls, upper_layer, wire
 from sender.dicom.bulk import FileRange, Framing, Loader, OpenFile, SourceFailed, StoreRequest
-from sender.dicom.wire import Wire
+from sender.dicom.wire import Patience, Wire
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import (
     AssociationKind,
@@ -241,7 +241,7 @@ class NetworkAssociation:
         try:
             self._wire.send([request], stall=acse)
             self._keep(RawPdu("A-ASSOCIATE-RQ", True, request))
-            answer = self._wire.read_pdu(seconds=acse, longest=LONGEST_ANSWER)
+            answer = self._wire.read_pdu(Patience(acse), longest=LONGEST_ANSWER)
         except wire.Oversized as error:
             self._keep_unrecognised(self._wire.pending())
             self._abort_for(f"{error} That is no answer to an A-ASSOCIATE-RQ.")
@@ -402,7 +402,7 @@ class NetworkAssociation:
         """See whether the peer has ended the association before a request is begun."""
         assert self._wire is not None
         if self._wire.has_input():
-            self._read_pdu(seconds=self.peer.timeouts.answer)
+            self._read_pdu(Patience(self.peer.timeouts.answer))
             self._abort_for("The peer sent a message that answers no request.")
 
     def _send_request(self, store: "_Store", data: "memoryview | OpenFile") -> None:
@@ -474,20 +474,20 @@ class NetworkAssociation:
     def _read_response(self, context_id: int, expected: dimse.Expected) -> dimse.Response:
         """Read the response to a request; one that can't be trusted ends the association."""
         command = bytearray()
-        deadline = time.monotonic() + self.peer.timeouts.answer
+        patience = Patience(self.peer.timeouts.answer)
         while True:
-            pdu = self._read_pdu(seconds=max(0.0, deadline - time.monotonic()))
+            pdu = self._read_pdu(patience)
             try:
                 if _gather(pdu, context_id, command):
                     return dimse.read_response(bytes(command), expected)
             except dimse.Untrusted as error:
                 self._abort_for(f"The peer's answer can't be trusted: {error}.")
 
-    def _read_pdu(self, *, seconds: float) -> bytes:  # noqa: RET503 - the rest never return
+    def _read_pdu(self, patience: Patience) -> bytes:  # noqa: RET503 - the rest never return
         """Read a P-DATA-TF PDU; whatever else comes ends the association."""
         assert self._wire is not None
         try:
-            pdu = self._wire.read_pdu(seconds=seconds, longest=LONGEST_ANSWER)
+            pdu = self._wire.read_pdu(patience, longest=LONGEST_ANSWER)
         except OSError as error:
             self._end_for(error)
         if pdu[0] == upper_layer.P_DATA:
@@ -524,12 +524,11 @@ class NetworkAssociation:
 
     def _exchange_release(self, seconds: float) -> None:
         assert self._wire is not None
-        deadline = time.monotonic() + seconds
+        patience = Patience(seconds)
         try:
             self._wire.send([upper_layer.RELEASE_RQ_PDU], stall=seconds)
             for _ in range(MOST_PDUS_BEFORE_RELEASE):
-                left = max(0.0, deadline - time.monotonic())
-                pdu = self._wire.read_pdu(seconds=left, longest=LONGEST_ANSWER)
+                pdu = self._wire.read_pdu(patience, longest=LONGEST_ANSWER)
                 if pdu[0] == upper_layer.RELEASE_RP:
                     return
                 if pdu[0] == upper_layer.ABORT:

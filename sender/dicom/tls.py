@@ -149,10 +149,10 @@ class TlsWire(Wire):
     def _is_readable(self, seconds: float) -> bool:
         return self._secured.pending() > 0 or super()._is_readable(seconds)
 
-    def _select(self, deadline: float, reason: str) -> int:
-        if self._secured.pending():
+    def _select(self, seconds: float) -> int:
+        if seconds > 0 and self._secured.pending():
             return selectors.EVENT_READ
-        return super()._select(deadline, reason)
+        return super()._select(seconds)
 
     def _ending(self, error: OSError | None) -> OSError:
         if isinstance(error, ssl.SSLError) and not self._interrupted:

@@ -7,14 +7,17 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from sender.dicom.stalls import undelivered
 from sender.dicom.upper_layer import HEADER_LENGTH
 
 MOST_BUFFERS = 1000
 """Buffers in one sendmsg; the system's limit is 1024."""
-SEND_BUFFER = 4 << 20
 READ_SIZE = 1 << 16
+LOOK_SECONDS = 0.25
+"""How often a wait looks whether what was sent is still arriving."""
 Buffer = bytes | memoryview
 
 
@@ -102,7 +105,6 @@ def connect(addresses: list[Any], *, seconds: float) -> socket.socket:
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(remaining)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             connection.connect(target)
         except TimeoutError:
             connection.close()
@@ -122,6 +124,33 @@ def addresses_of(connection: socket.socket) -> tuple[tuple[str, int], tuple[str,
         return connection.getsockname()[:2], connection.getpeername()[:2]
     except OSError:
         return ("", 0), ("", 0)
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long a wait may take, counted from the last sign that our data are arriving.
+
+    What was handed to the system may be on its way for minutes; until then nobody can answer.
+    """
+
+    seconds: float
+    until: float = field(init=False)
+    _undelivered: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.until = time.monotonic() + self.seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds; zero or less when it has run out."""
+        return self.until - time.monotonic()
+
+    def look(self, connection: socket.socket) -> None:
+        """Count anew if more has been delivered since the last look."""
+        before, now = self._undelivered, undelivered(connection)
+        self._undelivered = now
+        if before is not None and now is not None and now < before:
+            self.until = time.monotonic() + self.seconds
 
 
 class Wire:
@@ -172,37 +201,45 @@ class Wire:
 
     def _await_room(self, stall: float) -> None:
         """Wait until the socket takes more; what the peer says meanwhile is kept for reading."""
-        deadline = time.monotonic() + stall
+        patience = Patience(stall)
         self._selector.modify(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
         try:
             while True:
-                ready = self._select(deadline, f"The peer took no data for {stall:g} s.")
+                ready = self._await(patience, f"The peer took no data for {stall:g} s.")
                 if ready & selectors.EVENT_WRITE:
                     return
                 self._receive()
         finally:
             self._selector.modify(self._socket, selectors.EVENT_READ)
 
-    def read_pdu(self, *, seconds: float, longest: int) -> bytes:
-        """Read one whole PDU, header included, within `seconds` altogether.
+    def read_pdu(self, patience: Patience, *, longest: int) -> bytes:
+        """Read one whole PDU, header included, while the patience lasts.
 
         Raises:
             ConnectionLost, NoProgress, Interrupted.
             Oversized: its header claims more than `longest` bytes.
         """
-        deadline = time.monotonic() + seconds
-        reason = "The peer did not answer in time."
         while (length := self._pdu_length()) is None or len(self._received) < length:
             if length is not None and length > longest:
                 raise Oversized(f"The peer announced a PDU of {length} bytes.")
             self._arm_quick_acknowledgement()
-            self._select(deadline, reason)
+            self._await(patience, "The peer did not answer in time.")
             self._receive()
         if length > longest:
             raise Oversized(f"The peer announced a PDU of {length} bytes.")
         pdu = bytes(self._received[:length])
         del self._received[:length]
         return pdu
+
+    def _await(self, patience: Patience, reason: str) -> int:
+        """Wait until the socket is ready; return for what."""
+        while True:
+            ready = self._select(min(patience.left, LOOK_SECONDS))
+            if ready:
+                return ready
+            patience.look(self._socket)
+            if patience.left <= 0:
+                raise NoProgress(reason)
 
     def _pdu_length(self) -> int | None:
         if len(self._received) < HEADER_LENGTH:
@@ -234,14 +271,12 @@ class Wire:
             except OSError as error:
                 raise self._ending(error) from error
 
-    def _select(self, deadline: float, reason: str) -> int:
-        remaining = deadline - time.monotonic()
-        ready = self._selector.select(remaining) if remaining > 0 else []
+    def _select(self, seconds: float) -> int:
+        """Wait for the socket; return what it is ready for, 0 if nothing."""
+        ready = self._selector.select(seconds) if seconds > 0 else []
         if self._interrupted:
             raise Interrupted("We ended the connection.")
-        if not ready:
-            raise NoProgress(reason)
-        return ready[0][1]
+        return ready[0][1] if ready else 0
 
     def _receive(self) -> None:
         try:
