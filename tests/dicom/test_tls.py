@@ -3,6 +3,7 @@
 import socket
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,7 +207,7 @@ def test_an_interruption_says_nothing_more_in_plain(ca_file: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["ca_file", "cert_file"])
 def test_files_that_are_gone_are_told(wrong: str, ca_file: str, tmp_path: Path) -> None:
-    settings = TlsSettings(**{"ca_file": ca_file, wrong: str(tmp_path / "gone.pem")})
+    settings = replace(TlsSettings(ca_file), **{wrong: str(tmp_path / "gone.pem")})  # type: ignore[arg-type]
     with acceptor(accept, tls=server()) as peer:
         found = associate(peer.port, settings).outcome()
     assert found.kind is AssociationKind.TLS_FAILED
