@@ -4,9 +4,10 @@ import contextlib
 import ipaddress
 import selectors
 import socket
+import struct
+import sys
 import threading
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from sender.dicom.stalls import keep_alive, read_figures
@@ -196,7 +197,7 @@ class Wire:
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
+        _wait_in_calls(connection)
         self._socket = connection
         self._received = bytearray()
         self._interrupted = False
@@ -205,20 +206,16 @@ class Wire:
         self._selector.register(connection, selectors.EVENT_READ)
         self.moved = 0
 
-    def send(self, buffers: Sequence[Buffer], *, stall: float) -> None:
-        """Write all buffers; `stall`: the seconds in which something must move.
+    def send(self, buffers: list[Buffer], *, stall: float) -> None:
+        """Write all buffers, which may be taken apart; something must move within `stall` seconds.
 
         Raises:
             ConnectionLost, NoProgress, Interrupted.
         """
-        self._transmit(list(buffers), stall)
-
-    def _transmit(self, pending: list[Buffer], stall: float) -> None:
-        """Hand bytes to the system as they are."""
-        left = sum(map(len, pending))
+        left = sum(map(len, buffers))
         while left:
             try:
-                sent = self._socket.sendmsg(pending[:MOST_BUFFERS])
+                sent = self._socket.sendmsg(buffers[:MOST_BUFFERS])
             except BlockingIOError:
                 self._await_room(stall)
             except OSError as error:
@@ -227,7 +224,7 @@ class Wire:
                 self.moved += sent
                 left -= sent
                 if left:
-                    _drop(pending, sent)
+                    _drop(buffers, sent)
 
     def _await_room(self, stall: float) -> None:
         """Wait until the socket takes more; what the peer says meanwhile is kept for reading."""
@@ -236,7 +233,7 @@ class Wire:
         try:
             while not self._await(patience) & selectors.EVENT_WRITE:
                 with contextlib.suppress(BlockingIOError):
-                    self._receive()
+                    self._received += self._receive()
         finally:
             self._selector.modify(self._socket, selectors.EVENT_READ)
 
@@ -282,18 +279,30 @@ class Wire:
             Oversized: its header claims more than `longest` bytes.
         """
         received = self._received
+        if not received:
+            data = self._take(patience)
+            if len(data) == _pdu_length(data) <= longest:
+                return data  # as nearly always
+            received += data
         while (length := _pdu_length(received)) > len(received):
             if length > longest:
                 break
-            self._arm_quick_acknowledgement()
-            self._await(patience)
-            with contextlib.suppress(BlockingIOError):
-                self._receive()
+            self._acknowledge()
+            received += self._take(patience)
         if length > longest:
             raise Oversized(f"The peer announced a PDU of {length} bytes.")
         pdu = bytes(received[:length])
         del received[:length]
         return pdu
+
+    def _take(self, patience: Patience) -> bytes:
+        """Return what has come, or comes while the patience lasts."""
+        while patience.left > 0:
+            try:
+                return self._receive()
+            except BlockingIOError:
+                self._await(patience)
+        raise NoProgress(patience.explain(read_figures(self._socket)))
 
     def pending(self) -> bytes:
         """Return what was received but not read as a PDU yet."""
@@ -305,7 +314,7 @@ class Wire:
             return True
         try:
             if self._selector.select(0):
-                self._receive()
+                self._received += self._receive()
         except BlockingIOError:
             return False
         except (OSError, ValueError):
@@ -316,40 +325,44 @@ class Wire:
         """Take in what a peer said before it broke the connection; return how that ended."""
         try:
             while len(self._received) < READ_SIZE:
-                self._receive()
+                self._received += self._receive(_AT_ONCE)
         except BlockingIOError:
             return None
         except OSError as error:
             return error
         return None
 
-    def _arm_quick_acknowledgement(self) -> None:
-        """Have the system acknowledge at once: peers with Nagle on wait for it in mid-answer."""
+    def _acknowledge(self) -> None:
+        """Have the system acknowledge half an answer at once.
+
+        A peer with Nagle's algorithm on keeps the other half until then: for 40 ms, otherwise.
+        """
         if _QUICK_ACKNOWLEDGEMENT is not None:
             try:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
             except OSError as error:
                 raise self._ending(error) from error
 
-    def _receive(self) -> None:
-        """Take in what has come.
+    def _receive(self, flags: int = 0) -> bytes:
+        """Return what has come, at least a byte.
 
         Raises:
             BlockingIOError: nothing has.
+            ConnectionLost, Interrupted: nothing will any more.
         """
         try:
-            data = self._read()
+            data = self._read(flags)
         except BlockingIOError:
             raise
         except OSError as error:
             raise self._ending(error) from error
         if not data:
             raise self._ending(None)
-        self._received += data
+        return data
 
-    def _read(self) -> bytes:
+    def _read(self, flags: int) -> bytes:
         """Return what has come; b"" if the peer has closed."""
-        data = self._socket.recv(READ_SIZE)
+        data = self._socket.recv(READ_SIZE, flags)
         self.moved += len(data)
         return data
 
@@ -374,9 +387,28 @@ class Wire:
 
 
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
+_AT_ONCE = getattr(socket, "MSG_DONTWAIT", 0)
 
 
-def _pdu_length(received: bytearray) -> int:
+def _wait_in_calls(connection: socket.socket) -> None:
+    """Have calls wait for a moment where the system can; elsewhere they don't wait at all.
+
+    Then most waits need no call of their own. Whatever takes longer is waited for by selecting.
+    """
+    if sys.platform != "linux" or struct.calcsize("l") != _LONG:
+        connection.setblocking(False)
+        return
+    connection.setblocking(True)
+    moment = struct.pack("ll", 0, int(LOOK_SECONDS * 1_000_000))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, moment)
+
+
+_LONG = 8
+"""The fields of struct timeval on all 64-bit systems."""
+
+
+def _pdu_length(received: bytes | bytearray) -> int:
     """Return how long the PDU is that begins here, or the length of a header if there is less."""
     if len(received) < HEADER_LENGTH:
         return HEADER_LENGTH
