@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sender.dicom.upper_layer import P_DATA, PDV_HEADER_LENGTH
+from sender.dicom.wire import Buffer
 from sender.negotiation.instances import ScannedInstance
 
 BLOCK = 1 << 20
@@ -63,45 +64,124 @@ class Framing:
         """Take the peer's maximum length: 0 is no limit, None was not said."""
         limit = DEFAULT_PDU if maximum_length is None else maximum_length or LARGEST_PDU
         self.limit = min(limit, LARGEST_PDU)
-        self._step = self.limit - PDV_HEADER_LENGTH
+        self._step = (self.limit - PDV_HEADER_LENGTH) & ~1  # fragments are of even length
 
     @property
     def is_possible(self) -> bool:
         """Tell whether the peer takes anything at all."""
         return self.limit >= SMALLEST_PDU
 
-    def command(self, context_id: int, command: bytes) -> list[bytes | memoryview]:
+    def command(self, context_id: int, command: bytes) -> list[Buffer]:
         """Return the buffers of a command set."""
-        return self._cut(context_id, memoryview(command), flags=_COMMAND, is_last=True)
-
-    def data(self, context_id: int, data: memoryview, *, is_last: bool) -> list[bytes | memoryview]:
-        """Return the buffers of (a part of) a data set, headers between slices of `data`."""
-        return self._cut(context_id, data, flags=0, is_last=is_last)
-
-    def block_length(self) -> int:
-        """Return how much of a file is streamed at a time: whole PDUs of about 1 MiB."""
-        return max(1, BLOCK // self._step) * self._step
-
-    def _cut(
-        self, context_id: int, data: memoryview, *, flags: int, is_last: bool
-    ) -> list[bytes | memoryview]:
-        step, length, position = self._step, len(data), 0
-        full = _header(context_id, step, flags)
-        buffers: list[bytes | memoryview] = []
-        while length - position > step:
-            buffers += (full, data[position : position + step])
-            position += step
-        ending = flags | _LAST if is_last else flags
-        buffers += (_header(context_id, length - position, ending), data[position:])
+        if len(command) <= self._step:
+            return [_header(context_id, len(command), _COMMAND | _LAST) + command]
+        buffers: list[Buffer] = []
+        self._add(buffers, context_id, memoryview(command), flags=_COMMAND, is_last=True)
         return buffers
+
+    def response(self, context_id: int, command: bytes) -> bytes:
+        """Return the one PDU in which a peer sends a command set whole."""
+        return _header(context_id, len(command), _COMMAND | _LAST) + command
+
+    def add_data(
+        self, buffers: list[Buffer], context_id: int, data: memoryview, *, is_last: bool
+    ) -> None:
+        """Add (a part of) a data set to the buffers of a message: headers between slices of it."""
+        self._add(buffers, context_id, data, flags=0, is_last=is_last)
+
+    def block_length(self, length: int) -> int:
+        """Return how many bytes whole PDUs of together about `length` carry."""
+        return max(1, length // self._step) * self._step
+
+    def _add(
+        self,
+        buffers: list[Buffer],
+        context_id: int,
+        data: memoryview,
+        *,
+        flags: int,
+        is_last: bool,
+    ) -> None:
+        step, length, position = self._step, len(data), 0
+        if length > step:
+            full = _header(context_id, step, flags)
+            while length - position > step:
+                buffers += (full, data[position : position + step])
+                position += step
+            data = data[position:]
+        ending = flags | _LAST if is_last else flags
+        buffers += (_header(context_id, length - position, ending), data)
 
 
 def _header(context_id: int, length: int, flags: int) -> bytes:
-    return struct.pack(">BBIIBB", P_DATA, 0, length + 6, length + 2, context_id, flags)
+    """Return the headers of a P-DATA-TF with one presentation data value."""
+    return _pack_header(P_DATA, 0, length + 6, length + 2, context_id, flags)
+
+
+_pack_header = struct.Struct(">BBIIBB").pack
+
+
+def _open(path: str) -> int:
+    """Return a descriptor.
+
+    Raises:
+        SourceFailed: there is no such file, or we may not read it.
+    """
+    try:
+        return os.open(path, _CAREFULLY)
+    except OSError as error:
+        raise SourceFailed(f"the file can't be opened: {_cause(error)}") from error
+
+
+_CAREFULLY = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+)
+"""Without following a link, and without waiting for a pipe's other end."""
+
+
+def _make_sure(descriptor: int, source: FileRange) -> None:
+    """See that a file still looks as it did when it was scanned.
+
+    Raises:
+        SourceFailed: it does not, or is no regular file.
+    """
+    found = os.fstat(descriptor)
+    if (
+        found.st_mtime_ns != source.mtime_ns
+        or found.st_size != source.size
+        or not stat.S_ISREG(found.st_mode)
+    ):
+        raise SourceFailed(CHANGED)
+
+
+def _fill(descriptor: int, position: int, buffer: memoryview) -> None:
+    """Read from a position until the buffer is full.
+
+    Raises:
+        SourceFailed: the file can't be read, or is shorter than it was.
+    """
+    while buffer:
+        try:
+            count = os.preadv(descriptor, (buffer,), position)
+        except OSError as error:
+            raise SourceFailed(f"the file can't be read: {_cause(error)}") from error
+        if count == len(buffer):
+            return
+        if not count:
+            raise SourceFailed(CHANGED)
+        position += count
+        buffer = buffer[count:]
+
+
+def _cause(error: OSError) -> str:
+    return (error.strerror or "unknown cause").lower()
 
 
 class OpenFile:
-    """A file opened for one request: read whole, or block by block."""
+    """A file that is open to be sent block by block. A context manager."""
 
     def __init__(self, source: FileRange) -> None:
         """Open the file.
@@ -109,103 +189,73 @@ class OpenFile:
         Raises:
             SourceFailed: it is gone, no regular file, or not as it was scanned.
         """
-        try:
-            self._file = open(source.path, "rb", buffering=0, opener=_open_carefully)  # noqa: SIM115
-        except OSError as error:
-            raise SourceFailed(f"the file can't be opened: {_cause(error)}") from error
+        self._descriptor: int | None = _open(source.path)
         self._source = source
-        self.length = source.size - source.offset
-        if not self.is_unchanged():
-            self.close()
-            raise SourceFailed(CHANGED)
-
-    def is_unchanged(self) -> bool:
-        """Tell whether the file still looks as it did when it was scanned."""
-        found = os.fstat(self._file.fileno())
-        return (
-            stat.S_ISREG(found.st_mode)
-            and found.st_size == self._source.size
-            and found.st_mtime_ns == self._source.mtime_ns
-        )
-
-    def read(self, position: int, buffer: memoryview) -> None:
-        """Fill `buffer` from a position within the data set.
-
-        Raises:
-            SourceFailed: the file can't be read, or is shorter than it was.
-        """
-        done = 0
         try:
-            self._file.seek(self._source.offset + position)
-            while done < len(buffer):
-                count = self._file.readinto(buffer[done:])
-                if not count:
-                    break
-                done += count
-        except OSError as error:
-            raise SourceFailed(f"the file can't be read: {_cause(error)}") from error
-        if done < len(buffer):
-            raise SourceFailed(CHANGED)
+            _make_sure(self._descriptor, source)
+        except SourceFailed:
+            self.close()
+            raise
+
+    def __enter__(self) -> "OpenFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def blocks(self, length: int) -> Iterator[tuple[memoryview, bool]]:
         """Yield the data set in blocks of one buffer, each with whether it is the last.
 
         Raises:
-            SourceFailed: as `read`; or the file changed before its last block was given out.
+            SourceFailed: the file can't be read, or changed before its last block was given out.
         """
-        buffer = memoryview(bytearray(min(length, max(1, self.length))))
+        assert self._descriptor is not None
+        whole = self._source.size - self._source.offset
+        buffer = memoryview(bytearray(min(length, whole)))
         position = 0
-        while position < self.length:
-            part = buffer[: min(len(buffer), self.length - position)]
-            self.read(position, part)
+        while position < whole:
+            part = buffer[: whole - position]
+            _fill(self._descriptor, self._source.offset + position, part)
             position += len(part)
-            is_last = position >= self.length
-            if is_last and not self.is_unchanged():
-                raise SourceFailed(CHANGED)
-            yield part, is_last
+            if position >= whole:
+                _make_sure(self._descriptor, self._source)
+            yield part, position >= whole
 
     def close(self) -> None:
-        self._file.close()
-
-
-def _open_carefully(path: str, flags: int) -> int:
-    """Open without following a link and without waiting for a pipe's other end."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-
-
-def _cause(error: OSError) -> str:
-    return (error.strerror or "unknown cause").lower()
+        """Give the file back. Safe to call twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 class Loader:
     """Loads requests ahead of their sending, into two buffers used in turn."""
 
     def __init__(self) -> None:
-        self._buffers = [bytearray(BLOCK), bytearray(BLOCK)]
+        self._buffers = [memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))]
 
     def load(self, request: StoreRequest) -> "memoryview | OpenFile | SourceFailed":
         """Return the data of a request: in memory, open for streaming, or why there are none."""
-        if isinstance(request.source, bytes):
-            return memoryview(request.source)
+        source = request.source
+        if isinstance(source, bytes):
+            return memoryview(source)
         try:
-            file = OpenFile(request.source)
+            if source.size - source.offset > LARGEST_WHOLE:
+                return OpenFile(source)
+            return self._read_whole(source)
         except SourceFailed as failure:
             return failure
-        if file.length > LARGEST_WHOLE:
-            return file
-        try:
-            return self._read_whole(file)
-        except SourceFailed as failure:
-            return failure
-        finally:
-            file.close()
 
-    def _read_whole(self, file: OpenFile) -> memoryview:
-        self._buffers.reverse()
-        if len(self._buffers[0]) < file.length:
-            self._buffers[0] = bytearray(file.length)
-        data = memoryview(self._buffers[0])[: file.length]
-        file.read(0, data)
-        if not file.is_unchanged():
-            raise SourceFailed(CHANGED)
+    def _read_whole(self, source: FileRange) -> memoryview:
+        buffers, length = self._buffers, source.size - source.offset
+        buffers.reverse()
+        if len(buffers[0]) < length:
+            buffers[0] = memoryview(bytearray(length))
+        data = buffers[0][:length]
+        descriptor = _open(source.path)
+        try:
+            _fill(descriptor, source.offset, data)
+            _make_sure(descriptor, source)  # so it was the same all the time
+        finally:
+            os.close(descriptor)
         return data
