@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sender.dicom.upper_layer import P_DATA, PDV_HEADER_LENGTH
+from sender.dicom.wire import Buffer
 from sender.negotiation.instances import ScannedInstance
 
 BLOCK = 1 << 20
@@ -70,38 +71,55 @@ class Framing:
         """Tell whether the peer takes anything at all."""
         return self.limit >= SMALLEST_PDU
 
-    def command(self, context_id: int, command: bytes) -> list[bytes | memoryview]:
+    def command(self, context_id: int, command: bytes) -> list[Buffer]:
         """Return the buffers of a command set."""
-        return self._cut(context_id, memoryview(command), flags=_COMMAND, is_last=True)
-
-    def data(self, context_id: int, data: memoryview, *, is_last: bool) -> list[bytes | memoryview]:
-        """Return the buffers of (a part of) a data set, headers between slices of `data`."""
-        return self._cut(context_id, data, flags=0, is_last=is_last)
-
-    def block_length(self) -> int:
-        """Return how much of a file is streamed at a time: whole PDUs of about 1 MiB."""
-        return max(1, BLOCK // self._step) * self._step
-
-    def _cut(
-        self, context_id: int, data: memoryview, *, flags: int, is_last: bool
-    ) -> list[bytes | memoryview]:
-        step, length, position = self._step, len(data), 0
-        full = _header(context_id, step, flags)
-        buffers: list[bytes | memoryview] = []
-        while length - position > step:
-            buffers += (full, data[position : position + step])
-            position += step
-        ending = flags | _LAST if is_last else flags
-        buffers += (_header(context_id, length - position, ending), data[position:])
+        buffers: list[Buffer] = []
+        self._add(buffers, context_id, memoryview(command), flags=_COMMAND, is_last=True)
         return buffers
+
+    def response(self, context_id: int, command: bytes) -> bytes:
+        """Return the one PDU in which a peer sends a command set whole."""
+        return _header(context_id, len(command), _COMMAND | _LAST) + command
+
+    def add_data(
+        self, buffers: list[Buffer], context_id: int, data: memoryview, *, is_last: bool
+    ) -> None:
+        """Add (a part of) a data set to the buffers of a message: headers between slices of it."""
+        self._add(buffers, context_id, data, flags=0, is_last=is_last)
+
+    def block_length(self, length: int) -> int:
+        """Return how many bytes whole PDUs of together about `length` carry."""
+        return max(1, length // self._step) * self._step
+
+    def _add(
+        self,
+        buffers: list[Buffer],
+        context_id: int,
+        data: memoryview,
+        *,
+        flags: int,
+        is_last: bool,
+    ) -> None:
+        step, length, position = self._step, len(data), 0
+        if length > step:
+            full = _header(context_id, step, flags)
+            while length - position > step:
+                buffers += (full, data[position : position + step])
+                position += step
+            data = data[position:]
+        ending = flags | _LAST if is_last else flags
+        buffers += (_header(context_id, length - position, ending), data)
 
 
 def _header(context_id: int, length: int, flags: int) -> bytes:
-    return struct.pack(">BBIIBB", P_DATA, 0, length + 6, length + 2, context_id, flags)
+    return _pack_header(P_DATA, 0, length + 6, length + 2, context_id, flags)
+
+
+_pack_header = struct.Struct(">BBIIBB").pack
 
 
 class OpenFile:
-    """A file opened for one request: read whole, or block by block."""
+    """A file opened for one request: read whole, or block by block. A context manager."""
 
     def __init__(self, source: FileRange) -> None:
         """Open the file.
@@ -110,22 +128,29 @@ class OpenFile:
             SourceFailed: it is gone, no regular file, or not as it was scanned.
         """
         try:
-            self._file = open(source.path, "rb", buffering=0, opener=_open_carefully)  # noqa: SIM115
+            self._descriptor = os.open(source.path, _CAREFULLY)
         except OSError as error:
             raise SourceFailed(f"the file can't be opened: {_cause(error)}") from error
         self._source = source
+        self._is_open = True
         self.length = source.size - source.offset
         if not self.is_unchanged():
             self.close()
             raise SourceFailed(CHANGED)
 
+    def __enter__(self) -> "OpenFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def is_unchanged(self) -> bool:
         """Tell whether the file still looks as it did when it was scanned."""
-        found = os.fstat(self._file.fileno())
+        found = os.fstat(self._descriptor)
         return (
-            stat.S_ISREG(found.st_mode)
-            and found.st_size == self._source.size
+            found.st_size == self._source.size
             and found.st_mtime_ns == self._source.mtime_ns
+            and stat.S_ISREG(found.st_mode)
         )
 
     def read(self, position: int, buffer: memoryview) -> None:
@@ -134,18 +159,18 @@ class OpenFile:
         Raises:
             SourceFailed: the file can't be read, or is shorter than it was.
         """
-        done = 0
+        position += self._source.offset
         try:
-            self._file.seek(self._source.offset + position)
-            while done < len(buffer):
-                count = self._file.readinto(buffer[done:])
+            while buffer:
+                count = os.preadv(self._descriptor, (buffer,), position)
                 if not count:
-                    break
-                done += count
+                    raise SourceFailed(CHANGED)
+                position += count
+                buffer = buffer[count:]
+        except SourceFailed:
+            raise
         except OSError as error:
             raise SourceFailed(f"the file can't be read: {_cause(error)}") from error
-        if done < len(buffer):
-            raise SourceFailed(CHANGED)
 
     def blocks(self, length: int) -> Iterator[tuple[memoryview, bool]]:
         """Yield the data set in blocks of one buffer, each with whether it is the last.
@@ -165,12 +190,19 @@ class OpenFile:
             yield part, is_last
 
     def close(self) -> None:
-        self._file.close()
+        """Give the file back. Safe to call twice."""
+        if self._is_open:
+            self._is_open = False
+            os.close(self._descriptor)
 
 
-def _open_carefully(path: str, flags: int) -> int:
-    """Open without following a link and without waiting for a pipe's other end."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+_CAREFULLY = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+)
+"""Without following a link, and without waiting for a pipe's other end."""
 
 
 def _cause(error: OSError) -> str:
@@ -181,7 +213,7 @@ class Loader:
     """Loads requests ahead of their sending, into two buffers used in turn."""
 
     def __init__(self) -> None:
-        self._buffers = [bytearray(BLOCK), bytearray(BLOCK)]
+        self._buffers = [memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))]
 
     def load(self, request: StoreRequest) -> "memoryview | OpenFile | SourceFailed":
         """Return the data of a request: in memory, open for streaming, or why there are none."""
@@ -193,18 +225,17 @@ class Loader:
             return failure
         if file.length > LARGEST_WHOLE:
             return file
-        try:
-            return self._read_whole(file)
-        except SourceFailed as failure:
-            return failure
-        finally:
-            file.close()
+        with file:
+            try:
+                return self._read_whole(file)
+            except SourceFailed as failure:
+                return failure
 
     def _read_whole(self, file: OpenFile) -> memoryview:
         self._buffers.reverse()
         if len(self._buffers[0]) < file.length:
-            self._buffers[0] = bytearray(file.length)
-        data = memoryview(self._buffers[0])[: file.length]
+            self._buffers[0] = memoryview(bytearray(file.length))
+        data = self._buffers[0][: file.length]
         file.read(0, data)
         if not file.is_unchanged():
             raise SourceFailed(CHANGED)

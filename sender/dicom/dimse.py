@@ -5,6 +5,7 @@ A command set is encoded in Implicit VR Little Endian (PS3.7 section 6.3.1).
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sender.dicom.upper_layer import clean_text
 
@@ -44,6 +45,9 @@ class Response:
     offending_elements: tuple[str, ...] = ()
 
 
+SUCCESS = Response(0x0000)
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What the response to a request must say (RELIABILITY.md, the truth rule)."""
@@ -68,16 +72,28 @@ def _with_group_length(elements: bytes) -> bytes:
     return _element(_GROUP_LENGTH, struct.pack("<I", len(elements))) + elements
 
 
-def store_request(message_id: int, sop_class: str, sop_instance: str) -> bytes:
-    """Return the command set of a C-STORE-RQ, PS3.7 section 9.3.1.1."""
-    return _with_group_length(
-        _element(_AFFECTED_SOP_CLASS, sop_class.encode("ascii"))
-        + _us(_COMMAND_FIELD, C_STORE_RQ)
-        + _us(_MESSAGE_ID, message_id)
-        + _us(_PRIORITY, MEDIUM_PRIORITY)
-        + _us(_DATA_SET_TYPE, DATA_SET_FOLLOWS)
-        + _element(_AFFECTED_SOP_INSTANCE, sop_instance.encode("ascii"))
-    )
+_STORE_RQ = _us(_COMMAND_FIELD, C_STORE_RQ)
+_STORE_RQ_END = _us(_PRIORITY, MEDIUM_PRIORITY) + _us(_DATA_SET_TYPE, DATA_SET_FOLLOWS)
+_STORE_RSP = _us(_COMMAND_FIELD, C_STORE_RSP)
+_STORE_RSP_END = _us(_DATA_SET_TYPE, NO_DATA_SET) + _us(_STATUS, 0x0000)
+
+
+@lru_cache(maxsize=256)
+def _class_element(sop_class: str) -> bytes:
+    return _element(_AFFECTED_SOP_CLASS, sop_class.encode("ascii"))
+
+
+def store_messages(message_id: int, sop_class: str, sop_instance: str) -> tuple[bytes, bytes]:
+    """Return the command set of a C-STORE-RQ, and of the C-STORE-RSP that means 0000.
+
+    PS3.7 sections 9.3.1.1 and 9.3.1.2. The response holds all its elements, optional ones too,
+    each once: so nearly all peers put it, and so it need not be decoded.
+    """
+    named = _class_element(sop_class)
+    instance = _element(_AFFECTED_SOP_INSTANCE, sop_instance.encode("ascii"))
+    request = (named, _STORE_RQ, _us(_MESSAGE_ID, message_id), _STORE_RQ_END, instance)
+    response = (named, _STORE_RSP, _us(_MESSAGE_ID_RESPONDED, message_id), _STORE_RSP_END, instance)
+    return _with_group_length(b"".join(request)), _with_group_length(b"".join(response))
 
 
 def echo_request(message_id: int, sop_class: str) -> bytes:

@@ -1,163 +1,322 @@
 """TLS for associations (PS3.15 annex B.9): verified, TLS 1.2 or newer, never a fall-back to plain.
 
 TLS changes the wire alone: negotiation, sending and the truth rule are those of a plain connection.
+The library encrypts in memory; the bytes travel through the same socket code as plain ones.
 """
 
+import contextlib
 import hashlib
 import selectors
 import socket
 import ssl
-import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sender.dicom.wire import ConnectionLost, NoProgress, Wire
+from sender.dicom.stalls import read_figures
+from sender.dicom.wire import Buffer, ConnectionLost, NoProgress, Patience, Wire, await_ready
 from sender.negotiation.peers import TlsSettings
+from sender.negotiation.stalls import Awaited
 
-LARGEST_RECORDS = 1 << 20
-"""Bytes handed to the TLS library at once."""
+PIECE = 1 << 18
+"""Bytes that are encrypted at once."""
+RECORD = 1 << 14
+"""Bytes that one TLS record holds (RFC 8446 section 5.1)."""
+READ_SIZE = 1 << 16
 
 
 class TlsFailed(OSError):
-    """The handshake failed, or the peer ended the connection by a TLS alert."""
+    """The handshake failed, or the peer ended the connection by a TLS alert.
+
+    Attributes:
+        chain: the certificates that the peer presented, DER, its own first; what did not hold
+            may well be in there.
+    """
+
+    def __init__(self, message: str, *, chain: tuple[bytes, ...] = ()) -> None:
+        super().__init__(message)
+        self.chain = chain
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
-    """What a handshake agreed, and which certificate the peer presented."""
+    """What a handshake agreed, and which certificates the peer presented.
+
+    Attributes:
+        chain: the certificates as presented, DER, the peer's own first.
+    """
 
     version: str = ""
     cipher: str = ""
     certificate_sha256: str = ""
     expires_at: datetime | None = None
+    chain: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A TLS session in memory: what came goes into `incoming`, what is to go is in `outgoing`."""
+
+    library: ssl.SSLObject
+    incoming: ssl.MemoryBIO
+    outgoing: ssl.MemoryBIO
 
 
 def make_context(settings: TlsSettings) -> ssl.SSLContext:
     """Return the context of a destination.
 
+    All versions of Python verify alike: what is trusted may be an authority (root or not) or the
+    peer's own certificate, and authorities of hospitals that leave out what RFC 5280 wants of
+    them, but OpenSSL does not need, are good.
+
     Raises:
         TlsFailed: a file is missing or is no certificate or key; the message says which.
     """
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-    except (OSError, ssl.SSLError) as error:
-        raise TlsFailed(f"The authorities in {settings.ca_file}: {_cause(error)}.") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.cert_file:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
+    if not settings.authorities:
+        context.load_default_certs()
+    for file in settings.authorities:
         try:
-            context.load_cert_chain(settings.cert_file, settings.key_file or None)
+            context.load_verify_locations(file)
         except (OSError, ssl.SSLError) as error:
-            raise TlsFailed(
-                f"Our certificate {settings.cert_file} and its key: {_cause(error)}."
-            ) from error
+            raise TlsFailed(f"The authorities in {file}: {_cause(error)}.") from error
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if settings.cert_file:
+        _load_our_certificate(context, settings)
     return context
+
+
+def _load_our_certificate(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    def ask() -> str:
+        # Without this the library would ask on the terminal, and wait there for ever.
+        raise _PassphraseWanted
+
+    try:
+        context.load_cert_chain(settings.cert_file, settings.key_file or None, password=ask)
+    except _PassphraseWanted as error:
+        raise TlsFailed(
+            f"Our private key {settings.key_file or settings.cert_file} is protected by a "
+            "passphrase, which we don't have."
+        ) from error
+    except (OSError, ssl.SSLError) as error:
+        raise TlsFailed(
+            f"Our certificate {settings.cert_file} and its key: {_cause(error)}."
+        ) from error
+
+
+class _PassphraseWanted(Exception):
+    """The private key is encrypted."""
 
 
 def secure(
     connection: socket.socket, settings: TlsSettings, *, address: str, seconds: float
-) -> ssl.SSLSocket:
+) -> Session:
     """Shake hands within `seconds`; the peer's certificate must hold for its name.
 
     Raises:
-        TlsFailed: no agreement, or the certificate does not hold.
+        TlsFailed: no agreement, or the certificate does not hold; with the chain presented.
         NoProgress: the peer did not finish in time.
         ConnectionLost: it closed the connection.
     """
     context = make_context(settings)
-    name = settings.server_name or address
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        library = context.wrap_bio(
+            incoming, outgoing, server_hostname=settings.server_name or address
+        )
+    except (ValueError, UnicodeError) as error:
+        raise TlsFailed(f"The name of the peer can't be used: {error}.") from error
+    session = Session(library, incoming, outgoing)
     connection.setblocking(False)
-    secured = context.wrap_socket(connection, server_hostname=name, do_handshake_on_connect=False)
+    patience = Patience(Awaited.HANDSHAKE, seconds)
+    while not _take_step(session, connection):
+        _exchange(session, connection, patience)
+    _flush(session, connection, patience)
+    return session
+
+
+def _take_step(session: Session, connection: socket.socket) -> bool:
+    """Go on with the handshake; tell whether it is done."""
     try:
-        _shake_hands(secured, time.monotonic() + seconds)
-    except BaseException:
-        secured.close()
-        raise
-    return secured
-
-
-def _shake_hands(secured: ssl.SSLSocket, deadline: float) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(secured, selectors.EVENT_READ)
-        while wanted := _take_step(secured):
-            selector.modify(secured, wanted)
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise NoProgress("The peer did not finish the TLS handshake in time.")
-
-
-def _take_step(secured: ssl.SSLSocket) -> int:
-    """Go on with the handshake; return what it waits for, 0 once it is done."""
-    try:
-        secured.do_handshake()
+        session.library.do_handshake()
     except ssl.SSLWantReadError:
-        return selectors.EVENT_READ
-    except ssl.SSLWantWriteError:
-        return selectors.EVENT_WRITE
+        return False
     except ssl.SSLCertVerificationError as error:
-        raise TlsFailed(f"The peer's certificate does not hold: {error.verify_message}.") from error
+        _say_farewell(session, connection)
+        message = f"The peer's certificate does not hold: {error.verify_message}."
+        raise TlsFailed(message, chain=presented_chain(session.library)) from error
     except ssl.SSLEOFError as error:
         raise ConnectionLost("The peer closed the connection.") from error
     except ssl.SSLError as error:
-        raise TlsFailed(f"The TLS handshake failed: {_cause(error)}.") from error
+        _say_farewell(session, connection)
+        message = f"The TLS handshake failed: {_cause(error)}."
+        raise TlsFailed(message, chain=presented_chain(session.library)) from error
+    return True
+
+
+def _exchange(session: Session, connection: socket.socket, patience: Patience) -> None:
+    """Send what the handshake has to say, and take in the answer."""
+    _flush(session, connection, patience)
+    _await(connection, patience, is_reading=True)
+    try:
+        data = connection.recv(READ_SIZE)
+    except BlockingIOError:
+        return
     except OSError as error:
         raise ConnectionLost(f"The connection broke: {_cause(error)}.") from error
-    return 0
+    if data:
+        session.incoming.write(data)
+    else:
+        session.incoming.write_eof()
 
 
-def facts_of(secured: ssl.SSLSocket) -> TlsFacts:
+def _flush(session: Session, connection: socket.socket, patience: Patience) -> None:
+    waiting = memoryview(session.outgoing.read())
+    while waiting:
+        try:
+            waiting = waiting[connection.send(waiting) :]
+        except BlockingIOError:
+            _await(connection, patience, is_reading=False)
+        except OSError as error:
+            raise ConnectionLost(f"The connection broke: {_cause(error)}.") from error
+
+
+def _await(connection: socket.socket, patience: Patience, *, is_reading: bool) -> None:
+    if not await_ready(connection, max(0.0, patience.left), is_reading=is_reading):
+        raise NoProgress(patience.explain(read_figures(connection)))
+
+
+def _say_farewell(session: Session, connection: socket.socket) -> None:
+    """Send the alert or close_notify that the library has ready, if the system takes it."""
+    with contextlib.suppress(OSError):
+        connection.send(session.outgoing.read())
+
+
+def presented_chain(library: ssl.SSLObject) -> tuple[bytes, ...]:
+    """Return the certificates that the peer presented, DER, its own first.
+
+    After a failed verification too: OpenSSL 3 keeps them from before it verifies (1.1.1 has
+    none then). Python 3.13 has a public name for this; older versions have a private one.
+    """
+    public = getattr(library, "get_unverified_chain", None)
+    if public is not None:
+        return tuple(public() or ())
+    private = getattr(library, _PRIVATE, None)
+    if hasattr(private, "get_unverified_chain"):
+        return tuple(certificate.public_bytes(_DER) for certificate in _chain(private))
+    with contextlib.suppress(ValueError):  # the handshake did not come so far
+        return tuple(filter(None, (library.getpeercert(binary_form=True),)))
+    return ()
+
+
+def _chain(private: Any) -> list[Any]:
+    return private.get_unverified_chain() or []
+
+
+_PRIVATE = "_sslobj"
+_DER = 2
+"""ENCODING_DER of Python's private module _ssl."""
+
+
+def facts_of(library: ssl.SSLObject) -> TlsFacts:
     """Return what is on record of a secured connection."""
-    cipher = secured.cipher()
-    encoded = secured.getpeercert(binary_form=True) or b""
-    expires = (secured.getpeercert() or {}).get("notAfter")
+    cipher = library.cipher()
+    encoded = library.getpeercert(binary_form=True) or b""
+    expires = (library.getpeercert() or {}).get("notAfter")
     return TlsFacts(
-        version=secured.version() or "",
+        version=library.version() or "",
         cipher=cipher[0] if cipher else "",
         certificate_sha256=hashlib.sha256(encoded).hexdigest() if encoded else "",
         expires_at=datetime.fromtimestamp(ssl.cert_time_to_seconds(str(expires)), UTC)
         if expires
         else None,
+        chain=presented_chain(library),
     )
 
 
 class TlsWire(Wire):
     """A wire through TLS."""
 
-    def __init__(self, connection: ssl.SSLSocket) -> None:
+    def __init__(self, connection: socket.socket, session: Session) -> None:
         super().__init__(connection)
-        self._secured = connection
+        self._session = session
+        self._has_ended = False
+        with contextlib.suppress(OSError):  # what came with the end of the handshake
+            self._received += self._decrypt()
 
-    def _write(self, pending: list[memoryview]) -> int:
-        # The library may want the same bytes again, so they are joined from the front each time.
-        joined, length = [], 0
-        for buffer in pending:
-            joined.append(buffer[: LARGEST_RECORDS - length])
-            length += len(joined[-1])
-            if length >= LARGEST_RECORDS:
-                break
-        try:
-            return self._secured.send(joined[0] if len(joined) == 1 else b"".join(joined))
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError) as error:
-            raise BlockingIOError from error
+    def send(self, buffers: Sequence[Buffer], *, stall: float) -> None:
+        write = self._session.library.write
+        for piece in _pieces(buffers):
+            left = memoryview(piece)
+            try:
+                while left:
+                    left = left[write(left[:RECORD]) :]
+            except ssl.SSLError as error:
+                raise self._ending(error) from error
+            self._transmit([self._session.outgoing.read()], stall)
 
     def _read(self) -> bytes:
-        try:
-            return self._secured.recv(LARGEST_RECORDS)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-            raise BlockingIOError from error
-        except ssl.SSLEOFError:
+        if self._has_ended:
             return b""
+        encrypted = super()._read()
+        if encrypted:
+            self._session.incoming.write(encrypted)
+        else:
+            self._session.incoming.write_eof()
+        return self._decrypt()
 
-    def _is_readable(self, seconds: float) -> bool:
-        return self._secured.pending() > 0 or super()._is_readable(seconds)
+    def _decrypt(self) -> bytes:
+        """Return all that can be read; b"" if the peer has said that there will be no more.
 
-    def _select(self, deadline: float, reason: str) -> int:
-        if self._secured.pending():
-            return selectors.EVENT_READ
-        return super()._select(deadline, reason)
+        Raises:
+            BlockingIOError: nothing can be read yet.
+        """
+        parts: list[bytes] = []
+        try:
+            while part := self._session.library.read(READ_SIZE):
+                parts.append(part)
+            self._has_ended = True
+        except ssl.SSLWantReadError:
+            if not parts:
+                raise BlockingIOError from None
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            self._has_ended = True
+        return b"".join(parts)
+
+    def _select(self, seconds: float) -> int:
+        return selectors.EVENT_READ if self._has_ended else super()._select(seconds)
 
     def _ending(self, error: OSError | None) -> OSError:
         if isinstance(error, ssl.SSLError) and not self._interrupted:
             return TlsFailed(f"The peer ended the connection: {_cause(error)}.")
         return super()._ending(error)
+
+    def close(self) -> None:
+        """End the session in order if the system takes it at once, and give the socket back."""
+        if not self._interrupted:
+            with contextlib.suppress(OSError, ValueError):
+                self._session.library.unwrap()
+            with contextlib.suppress(ValueError):
+                _say_farewell(self._session, self._socket)
+        super().close()
+
+
+def _pieces(buffers: Sequence[Buffer]) -> Iterator[bytes]:
+    """Yield the buffers joined to pieces: each small one would be a TLS record of its own."""
+    joined: list[Buffer] = []
+    length = 0
+    for buffer in buffers:
+        joined.append(buffer)
+        length += len(buffer)
+        if length >= PIECE:
+            yield b"".join(joined)
+            joined, length = [], 0
+    if length:
+        yield b"".join(joined)
 
 
 def _cause(error: OSError) -> str:

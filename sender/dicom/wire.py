@@ -9,12 +9,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from sender.dicom.stalls import keep_alive, read_figures
 from sender.dicom.upper_layer import HEADER_LENGTH
+from sender.negotiation.stalls import Awaited, Stall, TransportFigures, explain_stall
 
 MOST_BUFFERS = 1000
 """Buffers in one sendmsg; the system's limit is 1024."""
-SEND_BUFFER = 4 << 20
 READ_SIZE = 1 << 16
+LOOK_SECONDS = 0.25
+"""How often a wait looks whether what was sent is still arriving."""
+PROBE_SECONDS = 5
+"""A connection that is quiet for so long is probed by the system."""
 Buffer = bytes | memoryview
 
 
@@ -35,7 +40,11 @@ class ConnectionLost(OSError):
 
 
 class NoProgress(OSError):
-    """Nothing moved within the time allowed."""
+    """Nothing moved within the time allowed; `stall` says whose that is."""
+
+    def __init__(self, stall: Stall) -> None:
+        super().__init__(stall.detail)
+        self.stall = stall
 
 
 class Interrupted(OSError):
@@ -102,7 +111,6 @@ def connect(addresses: list[Any], *, seconds: float) -> socket.socket:
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(remaining)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             connection.connect(target)
         except TimeoutError:
             connection.close()
@@ -112,6 +120,7 @@ def connect(addresses: list[Any], *, seconds: float) -> socket.socket:
             cause = (error.strerror or str(error)).lower()
         else:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(connection, seconds=PROBE_SECONDS)
             return connection
     raise ConnectFailed(f"The connection failed: {cause}.")
 
@@ -124,8 +133,63 @@ def addresses_of(connection: socket.socket) -> tuple[tuple[str, int], tuple[str,
         return ("", 0), ("", 0)
 
 
+def await_ready(connection: socket.socket, seconds: float, *, is_reading: bool) -> bool:
+    """Wait until something came or, not `is_reading`, the system takes more; tell if it did."""
+    event = selectors.EVENT_READ if is_reading else selectors.EVENT_WRITE
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, event)
+        return bool(selector.select(seconds))
+
+
+class Patience:
+    """How long a wait may take, counted from the last sign that our data are arriving.
+
+    What was handed to the system may be on its way for minutes; until then nobody can answer.
+    """
+
+    __slots__ = ("_undelivered", "_window", "awaited", "moved_at", "seconds")
+
+    def __init__(self, awaited: Awaited, seconds: float) -> None:
+        self.awaited = awaited
+        self.seconds = seconds
+        self.moved_at = time.monotonic()
+        self._undelivered: int | None = None
+        self._window = 0
+
+    @property
+    def spent(self) -> float:
+        """Seconds since anything moved."""
+        return time.monotonic() - self.moved_at
+
+    @property
+    def left(self) -> float:
+        """Seconds; zero or less when it has run out."""
+        return self.seconds - self.spent
+
+    def look(self, figures: TransportFigures | None) -> None:
+        """Count anew if the peer has taken more than ever before in this wait.
+
+        Its system takes data (less is undelivered), or it reads them (the window grows).
+        """
+        if figures is None:
+            return
+        window = figures.window or 0
+        if self._undelivered is None:
+            self._undelivered, self._window = figures.undelivered, window
+        elif figures.undelivered < self._undelivered or window > self._window:
+            self.moved_at = time.monotonic()
+            self._undelivered = min(figures.undelivered, self._undelivered)
+            self._window = max(window, self._window)
+
+    def explain(self, figures: TransportFigures | None) -> Stall:
+        """Say whose it is that nothing moves."""
+        return explain_stall(self.awaited, self.spent, figures)
+
+
 class Wire:
-    """Writes buffers and reads PDUs, each within its time. One thread uses it; any may interrupt.
+    """Writes buffers and reads PDUs, each within its time.
+
+    One thread uses it; any other may interrupt it or ask whose a stall is.
 
     Attributes:
         moved: bytes written and read so far: progress, for a watchdog.
@@ -136,78 +200,100 @@ class Wire:
         self._socket = connection
         self._received = bytearray()
         self._interrupted = False
+        self._waiting: Patience | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(connection, selectors.EVENT_READ)
         self.moved = 0
 
-    def _write(self, pending: list[memoryview]) -> int:
-        """Hand over as much as the system takes; return how many bytes that were."""
-        return self._socket.sendmsg(pending[:MOST_BUFFERS])
-
-    def _read(self) -> bytes:
-        """Return what has come; b"" if the peer has closed.
-
-        Raises:
-            BlockingIOError: nothing has.
-        """
-        return self._socket.recv(READ_SIZE)
-
     def send(self, buffers: Sequence[Buffer], *, stall: float) -> None:
-        """Write all buffers; `stall`: the seconds in which at least one byte must leave.
+        """Write all buffers; `stall`: the seconds in which something must move.
 
         Raises:
             ConnectionLost, NoProgress, Interrupted.
         """
-        pending = [memoryview(buffer) for buffer in buffers if len(buffer)]
-        while pending:
+        self._transmit(list(buffers), stall)
+
+    def _transmit(self, pending: list[Buffer], stall: float) -> None:
+        """Hand bytes to the system as they are."""
+        left = sum(map(len, pending))
+        while left:
             try:
-                sent = self._write(pending)
+                sent = self._socket.sendmsg(pending[:MOST_BUFFERS])
             except BlockingIOError:
                 self._await_room(stall)
             except OSError as error:
                 raise self._ending(error) from error
             else:
                 self.moved += sent
-                _drop(pending, sent)
+                left -= sent
+                if left:
+                    _drop(pending, sent)
 
     def _await_room(self, stall: float) -> None:
         """Wait until the socket takes more; what the peer says meanwhile is kept for reading."""
-        deadline = time.monotonic() + stall
+        patience = Patience(Awaited.ROOM, stall)
         self._selector.modify(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
         try:
-            while True:
-                ready = self._select(deadline, f"The peer took no data for {stall:g} s.")
-                if ready & selectors.EVENT_WRITE:
-                    return
-                self._receive()
+            while not self._await(patience) & selectors.EVENT_WRITE:
+                with contextlib.suppress(BlockingIOError):
+                    self._receive()
         finally:
             self._selector.modify(self._socket, selectors.EVENT_READ)
 
-    def read_pdu(self, *, seconds: float, longest: int) -> bytes:
-        """Read one whole PDU, header included, within `seconds` altogether.
+    def _await(self, patience: Patience) -> int:
+        """Wait until the socket is ready; return for what.
+
+        Raises:
+            NoProgress, Interrupted.
+        """
+        self._waiting = patience
+        try:
+            while not (ready := self._select(min(patience.left, LOOK_SECONDS))):
+                figures = read_figures(self._socket)
+                patience.look(figures)
+                if patience.left <= 0:
+                    raise NoProgress(patience.explain(figures))
+            return ready
+        finally:
+            self._waiting = None
+
+    def _select(self, seconds: float) -> int:
+        """Wait for the socket; return what it is ready for, 0 if nothing."""
+        ready = self._selector.select(seconds) if seconds > 0 else []
+        if self._interrupted:
+            raise Interrupted("We ended the connection.")
+        return ready[0][1] if ready else 0
+
+    def stall(self, *, after: float) -> Stall | None:
+        """Return whose it is that nothing has moved for `after` seconds; None if things move.
+
+        Any thread may ask.
+        """
+        patience = self._waiting
+        if patience is None or patience.spent < after:
+            return None
+        return patience.explain(read_figures(self._socket))
+
+    def read_pdu(self, patience: Patience, *, longest: int) -> bytes:
+        """Read one whole PDU, header included, while the patience lasts.
 
         Raises:
             ConnectionLost, NoProgress, Interrupted.
             Oversized: its header claims more than `longest` bytes.
         """
-        deadline = time.monotonic() + seconds
-        reason = "The peer did not answer in time."
-        while (length := self._pdu_length()) is None or len(self._received) < length:
-            if length is not None and length > longest:
-                raise Oversized(f"The peer announced a PDU of {length} bytes.")
+        received = self._received
+        while (length := _pdu_length(received)) > len(received):
+            if length > longest:
+                break
             self._arm_quick_acknowledgement()
-            self._select(deadline, reason)
-            self._receive()
+            self._await(patience)
+            with contextlib.suppress(BlockingIOError):
+                self._receive()
         if length > longest:
             raise Oversized(f"The peer announced a PDU of {length} bytes.")
-        pdu = bytes(self._received[:length])
-        del self._received[:length]
+        pdu = bytes(received[:length])
+        del received[:length]
         return pdu
-
-    def _pdu_length(self) -> int | None:
-        if len(self._received) < HEADER_LENGTH:
-            return None
-        return HEADER_LENGTH + int.from_bytes(self._received[2:6], "big")
 
     def pending(self) -> bytes:
         """Return what was received but not read as a PDU yet."""
@@ -215,45 +301,57 @@ class Wire:
 
     def has_input(self) -> bool:
         """Tell whether the peer has said something, or has closed, without waiting."""
+        if self._received:
+            return True
         try:
-            if not self._received and self._is_readable(0):
+            if self._selector.select(0):
                 self._receive()
+        except BlockingIOError:
+            return False
         except (OSError, ValueError):
             return True
         return bool(self._received)
 
-    def _is_readable(self, seconds: float) -> bool:
-        return bool(self._selector.select(seconds))
+    def collect(self) -> OSError | None:
+        """Take in what a peer said before it broke the connection; return how that ended."""
+        try:
+            while len(self._received) < READ_SIZE:
+                self._receive()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return error
+        return None
 
     def _arm_quick_acknowledgement(self) -> None:
         """Have the system acknowledge at once: peers with Nagle on wait for it in mid-answer."""
-        option = getattr(socket, "TCP_QUICKACK", None)
-        if option is not None:
+        if _QUICK_ACKNOWLEDGEMENT is not None:
             try:
-                self._socket.setsockopt(socket.IPPROTO_TCP, option, 1)
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
             except OSError as error:
                 raise self._ending(error) from error
 
-    def _select(self, deadline: float, reason: str) -> int:
-        remaining = deadline - time.monotonic()
-        ready = self._selector.select(remaining) if remaining > 0 else []
-        if self._interrupted:
-            raise Interrupted("We ended the connection.")
-        if not ready:
-            raise NoProgress(reason)
-        return ready[0][1]
-
     def _receive(self) -> None:
+        """Take in what has come.
+
+        Raises:
+            BlockingIOError: nothing has.
+        """
         try:
             data = self._read()
         except BlockingIOError:
-            return
+            raise
         except OSError as error:
             raise self._ending(error) from error
         if not data:
             raise self._ending(None)
-        self.moved += len(data)
         self._received += data
+
+    def _read(self) -> bytes:
+        """Return what has come; b"" if the peer has closed."""
+        data = self._socket.recv(READ_SIZE)
+        self.moved += len(data)
+        return data
 
     def _ending(self, error: OSError | None) -> OSError:
         if self._interrupted:
@@ -267,8 +365,7 @@ class Wire:
         """End the connection from another thread; whoever is blocked in it is woken."""
         self._interrupted = True
         with contextlib.suppress(OSError):  # it may be gone already, which is what was wanted
-            # Not SSLSocket.shutdown, which would drop the encryption and keep the socket.
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the socket back. Safe to call twice."""
@@ -276,12 +373,21 @@ class Wire:
         self._socket.close()
 
 
-def _drop(pending: list[memoryview], sent: int) -> None:
+_QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
+
+
+def _pdu_length(received: bytearray) -> int:
+    """Return how long the PDU is that begins here, or the length of a header if there is less."""
+    if len(received) < HEADER_LENGTH:
+        return HEADER_LENGTH
+    return HEADER_LENGTH + int.from_bytes(received[2:6], "big")
+
+
+def _drop(pending: list[Buffer], sent: int) -> None:
     """Take `sent` bytes off the front."""
     done = 0
-    while done < len(pending) and sent >= len(pending[done]):
+    while sent >= len(pending[done]):
         sent -= len(pending[done])
         done += 1
     del pending[:done]
-    if sent:
-        pending[0] = pending[0][sent:]
+    pending[0] = memoryview(pending[0])[sent:]

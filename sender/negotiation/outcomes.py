@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from sender.negotiation.contexts import Proposal, ProposedContext
+from sender.negotiation.stalls import Stall
 
 
 class ContextResult(IntEnum):
@@ -203,7 +204,12 @@ class PeerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The transport connection as it really was."""
+    """The transport connection as it really was.
+
+    Attributes:
+        peer_chain: the certificates that the peer presented, DER, its own first; also those of
+            a handshake that failed.
+    """
 
     local_address: str = ""
     local_port: int | None = None
@@ -213,6 +219,7 @@ class Connection:
     tls_cipher: str = ""
     peer_certificate_sha256: str = ""
     peer_certificate_expires_at: datetime | None = None
+    peer_chain: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +263,7 @@ class AssociationOutcome:
         local_maximum_length: ours, bytes.
         is_passing: what failed may well work soon without anybody's doing (a name server that is
             silent, where an unknown name is not).
+        stall: whose it was that a wait took too long, if that ended it.
     """
 
     kind: AssociationKind
@@ -275,6 +283,7 @@ class AssociationOutcome:
     traffic: tuple[ContextTraffic, ...] = ()
     local_maximum_length: int = 0
     is_passing: bool = False
+    stall: Stall | None = None
 
     @property
     def is_established(self) -> bool:

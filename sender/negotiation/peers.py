@@ -32,15 +32,23 @@ class TlsSettings:
     """How a connection is secured (PS3.15 annex B.9): always TLS 1.2 or newer, always verified.
 
     Attributes:
-        ca_file: certificates of authorities, PEM; "": those of the system.
+        ca_file: certificates of authorities, PEM, as many as are trusted; "": see `ca_files`.
         cert_file, key_file: our certificate and its private key, PEM; "": none.
         server_name: the name that the peer's certificate must have; "": the peer's address.
+        ca_files: further files of authorities, each trusted beside the others. Without any file
+            at all the system's authorities are trusted.
     """
 
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
     server_name: str = ""
+    ca_files: tuple[str, ...] = ()
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """All files of authorities."""
+        return tuple(filter(None, (self.ca_file, *self.ca_files)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -538,6 +538,29 @@ def test_a_slow_peer_that_goes_on_reading_is_waited_for() -> None:
     assert spent > 0.8
 
 
+@pytest.mark.slow
+def test_the_answer_is_due_once_the_peer_has_the_data() -> None:
+    """What our system holds for a slow peer may take longer than an answer may."""
+    size = 3 << 20
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        held = conversation.connection
+        for _ in range(12):
+            conversation.ended.wait(0.1)
+            conversation.unread += held.recv(size // 12, socket.MSG_WAITALL)
+        conversation.answer(conversation.read_request())
+        conversation.finish()
+
+    with acceptor(script, receive_buffer=1 << 16) as peer:
+        association = associate(peer.port, Timeouts(progress=0.6, answer=0.6))
+        began = time.monotonic()
+        stored = [o for _, o in association.store_many(iter([request(data=bytes(size))]))]
+        assert time.monotonic() - began > 1
+        association.release()
+    assert stored[0].outcome is InstanceOutcome.SENT
+
+
 def test_a_fresh_message_id_for_every_request() -> None:
     ids: list[int] = []
 

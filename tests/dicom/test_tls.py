@@ -3,6 +3,7 @@
 import socket
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import trustme
 
 from sender.dicom.requestor import NetworkAssociation, NetworkRequestor, StoreRequest
 from sender.negotiation.outcomes import AssociationKind, Ended, InstanceOutcome, Phase
-from sender.negotiation.peers import Peer, TlsSettings
+from sender.negotiation.peers import Peer, Timeouts, TlsSettings
 from tests.dicom.test_requestor import ALL, CT, DATA, PROPOSAL, QUICK, well_behaved
 from tests.scripted_acceptor import Conversation, acceptor
 
@@ -32,8 +33,8 @@ def server(name: str = "127.0.0.1", *, authority: trustme.CA = AUTHORITY) -> ssl
     return context
 
 
-def associate(port: int, settings: TlsSettings) -> NetworkAssociation:
-    peer = Peer("127.0.0.1", port, "PEER", timeouts=QUICK, tls=settings)
+def associate(port: int, settings: TlsSettings, timeouts: Timeouts = QUICK) -> NetworkAssociation:
+    peer = Peer("127.0.0.1", port, "PEER", timeouts=timeouts, tls=settings)
     return NetworkRequestor().associate(peer, PROPOSAL)
 
 
@@ -81,7 +82,8 @@ def test_large_data_travel_whole(ca_file: str) -> None:
         conversation.finish()
 
     with acceptor(script, tls=server()) as peer:
-        stored = store(associate(peer.port, TlsSettings(ca_file)), size=9_000_001, count=1)
+        association = associate(peer.port, TlsSettings(ca_file), Timeouts())
+        stored = store(association, size=9_000_001, count=1)
     assert (stored, received) == ([InstanceOutcome.SENT], [9_000_001])
 
 
@@ -205,7 +207,7 @@ def test_an_interruption_says_nothing_more_in_plain(ca_file: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["ca_file", "cert_file"])
 def test_files_that_are_gone_are_told(wrong: str, ca_file: str, tmp_path: Path) -> None:
-    settings = TlsSettings(**{"ca_file": ca_file, wrong: str(tmp_path / "gone.pem")})
+    settings = replace(TlsSettings(ca_file), **{wrong: str(tmp_path / "gone.pem")})  # type: ignore[arg-type]
     with acceptor(accept, tls=server()) as peer:
         found = associate(peer.port, settings).outcome()
     assert found.kind is AssociationKind.TLS_FAILED

@@ -1,0 +1,125 @@
+"""The way to an association: name, connection, TLS, proposal and answer."""
+
+import socket
+import time
+from dataclasses import replace
+from typing import NoReturn
+
+from sender.dicom import tls, upper_layer, wire
+from sender.dicom.bulk import Framing
+from sender.dicom.evidence import Evidence
+from sender.dicom.exchange import Ending, Exchange, ending_of
+from sender.dicom.wire import Wire
+from sender.negotiation.contexts import Proposal
+from sender.negotiation.outcomes import AssociationKind, Connection, Phase, RawPdu, answered
+from sender.negotiation.peers import Peer, TlsSettings
+
+
+def open_wire(peer: Peer, evidence: Evidence) -> Wire:
+    """Connect to a peer, through TLS if so set.
+
+    Raises:
+        Ending: no connection, or no TLS session.
+    """
+    connection = _connect(peer, evidence)
+    (local, local_port), (address, port) = wire.addresses_of(connection)
+    evidence.note(connection=Connection(local, local_port, address, port))
+    if peer.tls is None:
+        return Wire(connection)
+    try:
+        with evidence.phase(Phase.TLS):
+            return _secure(connection, peer.tls, peer, evidence)
+    except OSError as error:
+        connection.close()
+        _note_chain(evidence, getattr(error, "chain", ()))
+        raise ending_of(error) from error
+
+
+def _connect(peer: Peer, evidence: Evidence) -> socket.socket:
+    timeout = peer.timeouts.connect
+    started = time.monotonic()
+    try:
+        with evidence.phase(Phase.RESOLVE):
+            addresses = wire.resolve(peer.address, peer.port, seconds=timeout)
+        with evidence.phase(Phase.CONNECT):
+            left = max(0.001, timeout - (time.monotonic() - started))
+            return wire.connect(addresses, seconds=left)
+    except wire.NameNotResolved as error:
+        evidence.note(is_passing=error.is_passing)
+        raise Ending(AssociationKind.DNS_FAILED, str(error)) from error
+    except OSError as error:
+        raise Ending(AssociationKind.TCP_FAILED, str(error)) from error
+
+
+def _secure(
+    connection: socket.socket, settings: TlsSettings, peer: Peer, evidence: Evidence
+) -> tls.TlsWire:
+    session = tls.secure(connection, settings, address=peer.address, seconds=peer.timeouts.tls)
+    facts = tls.facts_of(session.library)
+    evidence.note(
+        connection=replace(
+            evidence.outcome.connection,
+            tls_version=facts.version,
+            tls_cipher=facts.cipher,
+            peer_certificate_sha256=facts.certificate_sha256,
+            peer_certificate_expires_at=facts.expires_at,
+        )
+    )
+    _note_chain(evidence, facts.chain)
+    return tls.TlsWire(connection, session)
+
+
+def _note_chain(evidence: Evidence, chain: tuple[bytes, ...]) -> None:
+    evidence.note(connection=replace(evidence.outcome.connection, peer_chain=chain))
+
+
+def propose(exchange: Exchange, peer: Peer, proposal: Proposal) -> Framing:
+    """Send the proposal and take the answer; an acceptance of nothing is one too.
+
+    Raises:
+        Ending: the peer rejected, aborted, said something else, or nothing.
+    """
+    request = upper_layer.associate_request(peer, proposal)
+    answer = exchange.read_answer(request, peer.timeouts.acse)
+    evidence = exchange.evidence
+    try:
+        if answer[0] == upper_layer.ASSOCIATE_AC:
+            evidence.keep(RawPdu("A-ASSOCIATE-AC", False, answer))
+            return _take_acceptance(exchange, proposal, upper_layer.parse_acceptance(answer))
+        if answer[0] == upper_layer.ASSOCIATE_RJ:
+            evidence.keep(RawPdu("A-ASSOCIATE-RJ", False, answer))
+            evidence.note(rejection=upper_layer.parse_rejection(answer))
+            raise Ending(AssociationKind.REJECTED, "The peer rejected the association.")
+        _refuse(exchange, answer)
+    except upper_layer.Undecodable as error:
+        exchange.abort_for(str(error))
+
+
+def _refuse(exchange: Exchange, answer: bytes) -> NoReturn:
+    if answer[0] == upper_layer.ABORT:
+        exchange.take_abort(answer)
+    exchange.evidence.keep_unrecognised(answer)
+    name = upper_layer.PDU_NAMES.get(answer[0], f"a PDU of type {answer[0]:02X}")
+    exchange.abort_for(f"The peer answered the A-ASSOCIATE-RQ with {name}.")
+
+
+def _take_acceptance(
+    exchange: Exchange, proposal: Proposal, acceptance: upper_layer.Acceptance
+) -> Framing:
+    evidence = exchange.evidence
+    contexts, strays = answered(proposal, acceptance.answers, acceptance.roles)
+    evidence.note(contexts=contexts, strays=strays, peer=acceptance.peer)
+    framing = Framing(acceptance.peer.maximum_length)
+    if not any(context.is_accepted for context in contexts):
+        evidence.note(
+            kind=AssociationKind.NO_CONTEXT_ACCEPTED,
+            detail="The peer accepted none of the proposed presentation contexts.",
+        )
+        return framing
+    if not framing.is_possible:
+        exchange.abort_for(
+            f"The peer receives at most {acceptance.peer.maximum_length} bytes at a time, "
+            "which holds no data."
+        )
+    evidence.note(kind=AssociationKind.ESTABLISHED, phase=Phase.TRANSFER, detail="")
+    return framing

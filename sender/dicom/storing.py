@@ -1,0 +1,247 @@
+"""C-STORE after C-STORE on one association; the next instance is read while the peer works.
+
+This is the hot path: what is done here is done for each of millions of instances
+(docs/performance.md). Whatever is rare is elsewhere.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sender.dicom import dimse
+from sender.dicom.bulk import BLOCK, Framing, Loader, OpenFile, SourceFailed, StoreRequest
+from sender.dicom.exchange import Ending, Exchange
+from sender.dicom.pacers import Pacer
+from sender.dicom.wire import Buffer
+from sender.negotiation.outcomes import (
+    AssociationKind,
+    InstanceOutcome,
+    Phase,
+    StoreOutcome,
+    classify_status,
+)
+from sender.negotiation.stalls import Awaited, Stall, explain_stall
+
+HOLD_SECONDS = 0.5
+"""How long the limit of a destination is kept without asking it again."""
+PACED_BLOCK = 1 << 16
+"""With a limit data go in small blocks, so that a peer never hears nothing for long."""
+
+Loaded = memoryview | OpenFile | SourceFailed
+Result = tuple[StoreRequest, StoreOutcome]
+
+
+@dataclass(slots=True)
+class _Store:
+    """A C-STORE under way.
+
+    Attributes:
+        held: seconds of it in which we held back.
+    """
+
+    request: StoreRequest
+    message_id: int
+    bytes_sent: int = 0
+    held: float = 0.0
+
+
+class Storing:
+    """The C-STORE requests of one association.
+
+    Args:
+        interrupted: set when another thread wants all of this to end.
+    """
+
+    def __init__(self, exchange: Exchange, framing: Framing, interrupted: threading.Event) -> None:
+        self._exchange = exchange
+        self.framing = framing
+        self._interrupted = interrupted
+        self._loader = Loader()
+        self._ahead: tuple[StoreRequest, Loaded] | None = None
+        self._ours: tuple[Awaited, float] | None = None
+
+    def run(self, requests: Iterator[StoreRequest], pacer: Pacer | None) -> Iterator[Result]:
+        """Store instances until there are no more, or the association ends."""
+        self._draw(requests)
+        try:
+            while self._ahead is not None and self._exchange.is_open:
+                request, data = self._ahead
+                if isinstance(data, SourceFailed):
+                    self._draw(requests)
+                    yield request, _not_sent(request, str(data))
+                    continue
+                if pacer is not None and not self._may_begin(pacer):
+                    return
+                self._ahead = None
+                yield request, self._store(request, data, requests, pacer)
+        finally:
+            if self._ahead is not None and isinstance(self._ahead[1], OpenFile):
+                self._ahead[1].close()
+            self._ahead = None
+
+    def _draw(self, requests: Iterator[StoreRequest]) -> None:
+        """Take the next request, and read its data."""
+        self._ours = (Awaited.SOURCE, time.monotonic())
+        self._ahead = None
+        request = next(requests, None)
+        if request is not None:
+            self._ahead = (request, self._loader.load(request))
+        self._ours = None
+
+    def _store(
+        self,
+        request: StoreRequest,
+        data: memoryview | OpenFile,
+        requests: Iterator[StoreRequest],
+        pacer: Pacer | None,
+    ) -> StoreOutcome:
+        exchange = self._exchange
+        started = time.monotonic()
+        exchange.evidence.enter(Phase.TRANSFER)
+        store = _Store(request, exchange.next_message_id())
+        try:
+            exchange.refuse_early_end()
+            usual = self._send_request(store, data, pacer)
+            self._draw(requests)
+            outcome = self._await(store, usual, started)
+        except SourceFailed as failure:
+            exchange.say_abort()
+            exchange.finish(Ending(AssociationKind.ABORTED_BY_US, f"A file failed: {failure}."))
+            outcome = _not_sent(request, str(failure), store.bytes_sent)
+        except Ending as ending:
+            exchange.finish(ending)
+            outcome = StoreOutcome(
+                InstanceOutcome.UNKNOWN,
+                request.context_id,
+                detail=ending.detail,
+                bytes_sent=store.bytes_sent,
+                seconds=time.monotonic() - started - store.held,
+            )
+        exchange.evidence.spend(Phase.TRANSFER, time.monotonic() - started)
+        exchange.evidence.count(request.context_id, store.bytes_sent)
+        return outcome
+
+    def _send_request(
+        self, store: _Store, data: memoryview | OpenFile, pacer: Pacer | None
+    ) -> bytes:
+        """Send a request whole; return the PDU that would answer it with 0000."""
+        request, framing = store.request, self.framing
+        command, usual = dimse.store_messages(
+            store.message_id, request.sop_class, request.sop_instance
+        )
+        buffers = framing.command(request.context_id, command)
+        if isinstance(data, memoryview) and pacer is None:
+            framing.add_data(buffers, request.context_id, data, is_last=True)
+            self._exchange.send(buffers)
+            store.bytes_sent = len(data)
+        else:
+            self._send_blocks(store, buffers, data, pacer)
+        return framing.response(request.context_id, usual)
+
+    def _send_blocks(
+        self,
+        store: _Store,
+        buffers: list[Buffer],
+        data: memoryview | OpenFile,
+        pacer: Pacer | None,
+    ) -> None:
+        context_id = store.request.context_id
+        for block, is_last in self._blocks(data, pacer):
+            if pacer is not None and store.bytes_sent:
+                store.held += self._hold(pacer, pacer.spend(0))
+            self.framing.add_data(buffers, context_id, block, is_last=is_last)
+            self._exchange.send(buffers)
+            buffers = []
+            store.bytes_sent += len(block)
+            if pacer is not None:
+                pacer.spend(len(block))
+
+    def _blocks(
+        self, data: memoryview | OpenFile, pacer: Pacer | None
+    ) -> Iterator[tuple[memoryview, bool]]:
+        """Yield the data in whole PDUs, each block with whether it is the last."""
+        length = self.framing.block_length(BLOCK if pacer is None else PACED_BLOCK)
+        if isinstance(data, memoryview):
+            for position in range(0, max(1, len(data)), length):
+                yield data[position : position + length], position + length >= len(data)
+            return
+        with data:
+            blocks = data.blocks(length)
+            while True:
+                self._ours = (Awaited.SOURCE, time.monotonic())
+                block = next(blocks, None)
+                self._ours = None
+                if block is None:
+                    return
+                yield block
+
+    def _await(self, store: _Store, usual: bytes, started: float) -> StoreOutcome:
+        request = store.request
+        expected = dimse.Expected(
+            dimse.C_STORE_RSP, store.message_id, request.sop_class, request.sop_instance
+        )
+        response = self._exchange.read_response(request.context_id, expected, usual=usual)
+        outcome = classify_status(response.status)
+        return StoreOutcome(
+            outcome,
+            request.context_id,
+            response.status,
+            _status_detail(outcome, response.status),
+            response.error_comment,
+            response.offending_elements,
+            store.bytes_sent,
+            time.monotonic() - started - store.held,
+        )
+
+    # Holding back
+
+    def _may_begin(self, pacer: Pacer) -> bool:
+        """Wait until the limit lets the next instance begin; False if all is to end."""
+        try:
+            self._hold(pacer, pacer.before_instance())
+        except Ending as ending:
+            self._exchange.finish(ending)
+            return False
+        return True
+
+    def _hold(self, pacer: Pacer, seconds: float) -> float:
+        """Hold back for as long as the pacer wants; return the seconds that were waited.
+
+        A peer that ends the association meanwhile is noticed.
+        """
+        if seconds <= 0:
+            return 0.0
+        since = time.monotonic()
+        self._ours = (Awaited.LIMIT, since)
+        try:
+            while seconds > 0 and not self._exchange.wire.has_input():
+                if self._interrupted.wait(min(seconds, HOLD_SECONDS)):
+                    raise Ending(AssociationKind.ABORTED_BY_US, "We ended the connection.")
+                seconds = pacer.spend(0)
+        finally:
+            self._ours = None
+        return time.monotonic() - since
+
+    def stall(self, *, after: float) -> Stall | None:
+        """Return the stall that is our own, if there is one; any thread may ask."""
+        ours = self._ours
+        if ours is None:
+            return None
+        awaited, since = ours
+        spent = time.monotonic() - since
+        return explain_stall(awaited, spent, None) if spent >= after else None
+
+
+def _not_sent(request: StoreRequest, detail: str, bytes_sent: int = 0) -> StoreOutcome:
+    """The peer never got the whole data set, so it can't have stored it."""
+    return StoreOutcome(
+        InstanceOutcome.FAILED, request.context_id, detail=detail, bytes_sent=bytes_sent
+    )
+
+
+def _status_detail(outcome: InstanceOutcome, status: int) -> str:
+    if outcome is InstanceOutcome.SENT:
+        return ""
+    verb = "stored it with a warning" if outcome is InstanceOutcome.WARNING else "refused it"
+    return f"the peer {verb}: status {status:04X}"
