@@ -13,6 +13,11 @@ def work_for_destination(destination_id: int) -> None:
     engine.work(destination_id)
 
 
+def probe_destination(hold_id: int) -> None:
+    """Negotiate with a destination that is blocked."""
+    probing.probe_destination(hold_id)
+
+
 def answer_enquiry(enquiry_id: int) -> None:
     """Run an echo or a negotiation that a person asked for."""
     probing.answer_enquiry(enquiry_id)

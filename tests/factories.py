@@ -3,6 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pydicom.uid import UID
 from sender.models import (
     Association,
     Destination,
+    DestinationPace,
     Send,
     SendItem,
     SourceFile,
@@ -24,7 +26,7 @@ from sender.models import (
     TemplateVersion,
     Trigger,
 )
-from sender.negotiation import syntaxes
+from sender.negotiation import pacing, syntaxes
 from sender.negotiation.contexts import ContextSpec, Proposal
 from sender.negotiation.outcomes import (
     AssociationKind,
@@ -54,6 +56,14 @@ def destination(name: str = "pacs", **facts: Any) -> Destination:
     """Add a destination; nothing needs to listen there."""
     values: dict[str, Any] = {"ae_title": "PACS", "address": "127.0.0.1", "port": 11112, **facts}
     return add_destination(DestinationFacts(name=name, **values), actor="test", confirmed=True)
+
+
+def at_full_pace(to: Destination) -> Destination:
+    """Let a destination have all the associations that it allows at once, as after a good while."""
+    now = datetime.now(UTC)
+    pace = replace(pacing.begin(to.max_associations, now), associations=to.max_associations)
+    DestinationPace.objects.create(destination=to, state=pacing.to_document(pace))
+    return to
 
 
 def outcome(

@@ -57,7 +57,7 @@ SEND_TRANSITIONS: dict[SendState, frozenset[SendState]] = {
     | ENDED_STATES,
     SendState.RUNNING: frozenset({SendState.PAUSED, SendState.CANCELLING, SendState.QUEUED})
     | ENDED_STATES,
-    SendState.PAUSED: frozenset({SendState.QUEUED, SendState.CANCELLING}),
+    SendState.PAUSED: frozenset({SendState.QUEUED, SendState.CANCELLING}) | ENDED_STATES,
     SendState.CANCELLING: frozenset({SendState.CANCELLED, SendState.ERRORED}),
     SendState.SUCCEEDED: frozenset(),
     SendState.PARTIAL: frozenset({SendState.QUEUED}),
@@ -67,7 +67,7 @@ SEND_TRANSITIONS: dict[SendState, frozenset[SendState]] = {
 }
 
 BATCH_TRANSITIONS: dict[BatchState, frozenset[BatchState]] = {
-    BatchState.READY: frozenset({BatchState.RUNNING, BatchState.CANCELLED}),
+    BatchState.READY: frozenset({BatchState.RUNNING, BatchState.CANCELLED, BatchState.DONE}),
     BatchState.RUNNING: frozenset({BatchState.READY, BatchState.DONE, BatchState.CANCELLED}),
     BatchState.DONE: frozenset({BatchState.READY}),
     BatchState.CANCELLED: frozenset(),
@@ -184,7 +184,9 @@ class SendBatch(models.Model):
         instances: how many were put into it.
         attempt: how often it was claimed, counted before connecting.
         fence: grows with each claim; whoever holds an older one has lost the batch.
-        is_isolated: it holds one instance that ended associations before.
+        failures: associations in a row that carried nothing of it.
+        is_isolated: it holds one instance that is tried alone.
+        rule: the retry rule by which it waits or was given up, "" for none.
     """
 
     send = models.ForeignKey(Send, on_delete=models.CASCADE, related_name="batches")
@@ -205,6 +207,7 @@ class SendBatch(models.Model):
     owner = models.CharField(max_length=128, blank=True)
     lease_until = models.DateTimeField(null=True)
     fence = models.PositiveBigIntegerField(default=0)
+    rule = models.CharField(max_length=64, blank=True)
     detail = models.CharField(max_length=400, blank=True)
 
     class Meta:

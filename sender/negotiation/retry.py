@@ -160,6 +160,12 @@ UNKNOWN_STATUS = _never(
     "unknown_status", "The peer answered with a status that is not in the standard."
 )
 NOT_SENT = _never("not_sent", "The file can't be sent as it is.")
+INTERRUPTED = _again(
+    "interrupted",
+    "We ended the association in the middle of the instance, because sending was paused, its time "
+    "was over, or the sender was stopped; that counts as no attempt.",
+    (0.0,),
+)
 
 # Associations.
 APPLICATION_CONTEXT = _never(
@@ -227,6 +233,7 @@ BROKEN = _again("broken", "The association ended before its time.", (0.25, 1.0, 
 ABORTED_EARLY = _again(
     "aborted_early", "The peer aborted before it answered the proposal.", (0.25, 1.0)
 )
+HELD = _never("held", "Sending was paused or outside its times, and an inline send does not wait.")
 LOCAL = _again(
     "local",
     "All associations that the destination allows are in use.",

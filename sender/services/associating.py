@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from django.conf import settings
+from django.db import DatabaseError
 
 from sender.dicom.requestor import Association, NetworkRequestor, Requestor
 from sender.models import Association as AssociationRow
@@ -18,7 +19,7 @@ from sender.negotiation.outcomes import (
     RawPdu,
     unanswered,
 )
-from sender.services import recording
+from sender.services import holds, parked, recording
 from sender.services.destinations import current_revision
 
 LEASE_SECONDS = 60
@@ -76,6 +77,7 @@ def associate(
 ) -> RecordedAssociation:
     """Open an association, its attempt committed first; what the peer answers is saved at once.
 
+    An answer ends what the engine held of the destination, and offers parked data.
     Bad news from the peer is no exception: look at the association's kind.
     """
     attempt = _open_attempt(errand, proposal)
@@ -85,7 +87,19 @@ def associate(
 
     connector = requestor or NetworkRequestor()
     association = connector.associate(errand.destination.peer, proposal, notice=keep)
+    try:
+        _take_in(errand, association.outcome(), attempt)
+    except DatabaseError:
+        association.abort()
+        raise
     return RecordedAssociation(attempt, association)
+
+
+def _take_in(errand: Errand, outcome: AssociationOutcome, attempt: AssociationAttempt) -> None:
+    """Draw what follows from the peer's answer to the proposal, whatever it was opened for."""
+    if outcome.is_negotiated:
+        holds.answered(errand.destination.pk, attempt.uid)
+        parked.negotiated(errand.destination, outcome.contexts, attempt.uid)
 
 
 def record_refusal(errand: Errand, proposal: Proposal, detail: str) -> AssociationRow:

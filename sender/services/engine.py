@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Max, Q
 from django.utils import timezone
 
 from sender.models import (
@@ -24,8 +24,9 @@ from sender.models import (
     SendBatch,
     SendState,
 )
-from sender.services import recording, recovery, sending, tickets, transfer
+from sender.services import gate, holds, limits, recording, recovery, sending, tickets, transfer
 from sender.services.leases import (
+    SLOT_WAIT_SECONDS,
     BatchLease,
     SlotLease,
     await_slot,
@@ -39,11 +40,10 @@ from sender.services.leases import (
 LONGEST_WAIT_SECONDS = 20
 """A worker waits this long for a batch that is due soon, rather than coming back for it."""
 LONGEST_WORK_SECONDS = 600
-SLOT_WAIT_SECONDS = 10
-"""How long work that a person waits for waits for a slot (CONTRACT.md)."""
 LEASE_PENALTY_SECONDS = 2
 """Pause after a worker vanished without having sent anything; doubled each time."""
 LONGEST_ENQUIRY_SECONDS = 600
+POLL_SECONDS = 0.5
 
 
 def is_stopping() -> bool:
@@ -59,7 +59,7 @@ def work(destination_id: int) -> None:
     """
     destination = Destination.objects.get(pk=destination_id)
     owner = owner_name()
-    if is_stopping():
+    if is_stopping() or gate.next_due(destination_id) is None:
         return
     slot = claim_slot(destination, owner)
     if slot is None:
@@ -72,7 +72,7 @@ def work(destination_id: int) -> None:
 
 def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> None:
     deadline = time.monotonic() + LONGEST_WORK_SECONDS
-    while not is_stopping():
+    while not is_stopping() and _may_keep(slot, destination):
         lease = claim_batch(destination.pk, owner)
         if lease is not None:
             transfer.run_batches(
@@ -83,6 +83,11 @@ def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> None
         if time.monotonic() >= deadline:
             tickets.issue_work(destination.pk)
             return
+
+
+def _may_keep(slot: SlotLease, destination: Destination) -> bool:
+    """Tell whether the destination may still be sent to by as many associations."""
+    return slot.number <= limits.associations_now(destination.pk, timezone.now())
 
 
 def _follower(owner: str, deadline: float = math.inf) -> transfer.NextBatch:
@@ -97,14 +102,17 @@ def _follower(owner: str, deadline: float = math.inf) -> transfer.NextBatch:
 
 
 def run_inline(send: Send, *, is_stopping: Callable[[], bool] = lambda: False) -> None:
-    """Send a planned send in this process, with its retries, until nothing is left to try."""
+    """Send a planned send in this process, with its retries, until nothing is left to try.
+
+    Somebody waits for it: what people hold is refused, and what the engine holds is tried.
+    """
     threads = [
         threading.Thread(target=_inline_worker, args=(send, is_stopping), daemon=True)
         for _ in range(_parallel(send) - 1)
     ]
     for thread in threads:
         thread.start()
-    _run_batches(send, is_stopping)
+    _run_batches(send, is_stopping, waits=SLOT_WAIT_SECONDS)
     for thread in threads:
         thread.join()
     sending.finish_if_done(send.pk)
@@ -117,47 +125,74 @@ def _parallel(send: Send) -> int:
 
 def _inline_worker(send: Send, is_stopping: Callable[[], bool]) -> None:
     try:
-        _run_batches(send, is_stopping)
+        _run_batches(send, is_stopping, waits=0)
     finally:
         connection.close()
 
 
-def _run_batches(send: Send, is_stopping: Callable[[], bool]) -> None:
-    """Work on the batches of one send; a slot that is not free for 10 s is a local refusal."""
+def _run_batches(send: Send, is_stopping: Callable[[], bool], *, waits: float) -> None:
+    """Work on the batches of one send.
+
+    Args:
+        waits: seconds to wait for a slot. If none becomes free, and none of the send's own threads
+            has one, that is a local refusal.
+    """
     owner = owner_name()
     while _await_due_of_send(send.pk, is_stopping):
-        slot = await_slot(send.destination, owner, seconds=SLOT_WAIT_SECONDS)
-        lease = claim_batch(send.destination_id, owner, send_id=send.pk)
+        closed = gate.why_closed(Send.objects.select_related("destination").get(pk=send.pk))
+        refusal = closed.reason if closed and closed.by in gate.OF_PEOPLE else ""
+        slot = None if refusal else await_slot(send.destination, owner, seconds=waits)
+        if slot is None and not refusal and (not waits or _is_at_work(send)):
+            time.sleep(POLL_SECONDS)
+            continue
         try:
-            if lease is not None and slot is not None:
-                transfer.run_batches(
-                    lease, slot, is_stopping=is_stopping, next_batch=_follower(owner)
-                )
-            elif lease is not None:
-                transfer.refuse_batch(lease)
+            _run_one(send, slot, refusal, owner, is_stopping)
         finally:
             if slot is not None:
                 free_slot(slot)
 
 
+def _run_one(
+    send: Send,
+    slot: SlotLease | None,
+    refusal: str,
+    owner: str,
+    is_stopping: Callable[[], bool],
+) -> None:
+    """Claim a batch and send it, with those that follow in its association, or refuse it."""
+    lease = claim_batch(send.destination_id, owner, send_id=send.pk)
+    if lease is None:
+        time.sleep(POLL_SECONDS / 5)  # another thread was faster, or one must be alone
+    elif refusal:
+        transfer.refuse_held(lease, refusal)
+    elif slot is None:
+        transfer.refuse_batch(lease)
+    else:
+        transfer.run_batches(lease, slot, is_stopping=is_stopping, next_batch=_follower(owner))
+
+
+def _is_at_work(send: Send) -> bool:
+    return SendBatch.objects.filter(send=send, state=BatchState.RUNNING).exists()
+
+
 def _await_due_of_send(send_id: int, is_stopping: Callable[[], bool]) -> bool:
     """Wait until a batch of the send is due; False if none is left to wait for."""
     while not is_stopping():
-        due = _next_due(Q(send_id=send_id))
+        due = _next_due_of_send(send_id)
         if due is None:
             return False
         seconds = (due - timezone.now()).total_seconds()
         if seconds <= 0:
             return True
-        time.sleep(min(seconds, 0.5))
+        time.sleep(min(seconds, POLL_SECONDS))
     return False
 
 
 def _await_due(destination_id: int) -> bool:
-    """Wait for a batch of the destination that is due soon; False if there is none."""
+    """Wait for a batch of the destination that may be begun soon; False if there is none."""
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     while not is_stopping():
-        due = _next_due(Q(destination_id=destination_id, send__inline=False))
+        due = gate.next_due(destination_id)
         if due is None:
             return False
         seconds = (due - timezone.now()).total_seconds()
@@ -165,14 +200,14 @@ def _await_due(destination_id: int) -> bool:
             return True
         if time.monotonic() + seconds > deadline:
             return False
-        time.sleep(min(seconds, 0.5))
+        time.sleep(min(seconds, POLL_SECONDS))
     return False
 
 
-def _next_due(which: Q) -> datetime | None:
+def _next_due_of_send(send_id: int) -> datetime | None:
     return (
         SendBatch.objects.filter(
-            which,
+            send_id=send_id,
             state=BatchState.READY,
             send__state__in=(SendState.QUEUED, SendState.RUNNING),
             send__control="",
@@ -191,6 +226,8 @@ def tick(owner: str) -> None:
     recovery.replay_journals(now)
     recording.sweep_attempts(now)
     _expire_batches(now)
+    holds.end_expired(now)
+    _issue_probes(now)
     _end_enquiries(now)
     _reissue_plans(now)
     _reissue_work(now)
@@ -238,6 +275,14 @@ def _reissue_plans(now: datetime) -> None:
             tickets.issue_plan(send_id)
 
 
+def _issue_probes(now: datetime) -> None:
+    """Have blocked destinations asked whose time has come, unless people hold them back."""
+    for hold in holds.due_probes(now).select_related("destination"):
+        assert hold.destination is not None
+        if holds.is_worth_asking(hold, now) and gate.of_people(hold.destination) is None:
+            tickets.issue_probe(hold.pk)
+
+
 def _reissue_work(now: datetime) -> None:
     """Issue tickets for destinations with due batches, as many as free slots can use."""
     room = tickets.MOST_WAITING - tickets.waiting()
@@ -249,28 +294,41 @@ def _reissue_work(now: datetime) -> None:
             send__state__in=(SendState.QUEUED, SendState.RUNNING),
             send__control="",
         )
-        .values("destination_id", "destination__max_associations")
-        .annotate(batches=Count("id"))
+        .values("destination_id")
+        .annotate(batches=Count("id"), most_urgent=Max("priority"))
+        .order_by("-most_urgent", "destination_id")
     )
     for row in due:
-        free = _free_slots(row["destination_id"], now)
-        for _ in range(min(free, row["batches"], room)):
+        wanted = min(row["batches"], room, _free_slots(row["destination_id"], now))
+        if wanted <= 0 or not _is_due_soon(row["destination_id"], now):
+            continue
+        for _ in range(wanted):
             tickets.issue_work(row["destination_id"])
-            room -= 1
+        room -= wanted
+
+
+def _is_due_soon(destination_id: int, now: datetime) -> bool:
+    due = gate.next_due(destination_id)
+    return due is not None and due <= now + timedelta(seconds=LONGEST_WAIT_SECONDS)
 
 
 def _free_slots(destination_id: int, now: datetime) -> int:
     destination = Destination.objects.get(pk=destination_id)
     return destination.slots.filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=now),
-        number__lte=destination.max_associations,
+        number__lte=limits.associations_now(destination_id, now),
     ).count()
 
 
 def _finish_sends() -> None:
     unfinished = Send.objects.filter(
         planned_at__isnull=False,
-        state__in=(SendState.QUEUED, SendState.RUNNING, SendState.CANCELLING),
+        state__in=(
+            SendState.QUEUED,
+            SendState.RUNNING,
+            SendState.PAUSED,
+            SendState.CANCELLING,
+        ),
     )
     for send_id in unfinished.values_list("id", flat=True):
         sending.finish_if_done(send_id)

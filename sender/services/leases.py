@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -22,8 +23,11 @@ from sender.models import (
     SendBatch,
     SendState,
 )
+from sender.services import gate, holds, limits
 from sender.services.associating import LEASE_SECONDS
 
+SLOT_WAIT_SECONDS = 10
+"""How long work that a person waits for waits for a slot (CONTRACT.md)."""
 _STARTED = format(int(time.time() * 1000), "x")
 
 
@@ -53,6 +57,7 @@ class SlotLease:
 
     slot_id: int
     fence: int
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +69,18 @@ class BatchLease:
 
 
 def claim_slot(destination: Destination, owner: str) -> SlotLease | None:
-    """Take a free slot of the destination; None if all are held."""
+    """Take a free slot of the destination; None if all that may be used now are held."""
     now = timezone.now()
     free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
     candidates = DestinationSlot.objects.filter(
-        free, destination=destination, number__lte=destination.max_associations
+        free, destination=destination, number__lte=limits.associations_now(destination.pk, now)
     ).order_by("number")
-    for slot_id, fence in candidates.values_list("id", "fence"):
+    for slot_id, fence, number in candidates.values_list("id", "fence", "number"):
         taken = DestinationSlot.objects.filter(free, id=slot_id, fence=fence).update(
             owner=owner, fence=fence + 1, lease_until=now + timedelta(seconds=LEASE_SECONDS)
         )
         if taken:
-            return SlotLease(slot_id, fence + 1)
+            return SlotLease(slot_id, fence + 1, number)
     return None
 
 
@@ -106,10 +111,28 @@ def free_slot(slot: SlotLease) -> None:
 def claim_batch(
     destination_id: int, owner: str, *, send_id: int | None = None
 ) -> BatchLease | None:
-    """Take the most urgent batch that is due; its attempt is counted before anything is tried."""
-    due = _due(destination_id)
-    due = due.filter(send_id=send_id) if send_id else due.filter(send__inline=False)
-    return _claim(due, owner)
+    """Take the most urgent batch that is due, if the destination's gate lets it; else None.
+
+    Its attempt is counted before anything is tried.
+
+    Args:
+        send_id: of an inline send, whose process waits for it; it looks at the gate itself.
+    """
+    if send_id is not None:
+        return _claim(_due(destination_id).filter(send_id=send_id), owner)
+    way = gate.look(destination_id)
+    if way.closed is not None:
+        return None
+    due = gate.may_begin(destination_id, way).filter(next_attempt_at__lte=timezone.now())
+    if way.probe is None:
+        return _claim(due, owner)
+    if not due.exists() or not holds.take_breaker(way.probe):
+        return None
+    # The batch that tried before tries again, so that the others keep their attempts.
+    lease = _claim(due, owner, order=("-priority", "-failures", "next_attempt_at", "id"))
+    if lease is None:
+        holds.give_back(way.probe)
+    return lease
 
 
 def claim_follower(batch: SendBatch, owner: str) -> BatchLease | None:
@@ -123,17 +146,22 @@ def claim_follower(batch: SendBatch, owner: str) -> BatchLease | None:
         destination.association_scope != AssociationScope.STUDIES
         or destination.instances_per_association
         or batch.is_isolated
+        or _is_overtaken(batch)
     ):
         return None
-    due = _due(batch.destination_id)
-    if due.filter(send__inline=False, priority__gt=batch.priority).exists():
-        return None
-    return _claim(
-        due.filter(
-            send_id=batch.send_id, definition_list_id=batch.definition_list_id, is_isolated=False
-        ),
-        owner,
+    following = _due(batch.destination_id).filter(
+        send_id=batch.send_id, definition_list_id=batch.definition_list_id, is_isolated=False
     )
+    return _claim(following, owner)
+
+
+def _is_overtaken(batch: SendBatch) -> bool:
+    """Tell whether something more urgent waits for the destination and may run now."""
+    urgent = _due(batch.destination_id).filter(send__inline=False, priority__gt=batch.priority)
+    if not urgent.exists():
+        return False
+    shut = gate.shut_sends(batch.destination_id, timezone.now())
+    return urgent.exclude(send_id__in=shut).exists()
 
 
 def _due(destination_id: int) -> QuerySet[SendBatch]:
@@ -146,20 +174,43 @@ def _due(destination_id: int) -> QuerySet[SendBatch]:
     )
 
 
-def _claim(due: QuerySet[SendBatch], owner: str) -> BatchLease | None:
-    now = timezone.now()
-    candidates = due.order_by("-priority", "next_attempt_at", "id")
-    for batch_id, fence in candidates.values_list("id", "fence")[:8]:
-        taken = SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.READY).update(
-            state=BatchState.RUNNING,
-            owner=owner,
-            fence=fence + 1,
-            attempt=F("attempt") + 1,
-            lease_until=now + timedelta(seconds=LEASE_SECONDS),
-        )
-        if taken:
-            return BatchLease(batch_id, fence + 1)
+_USUAL_ORDER = ("-priority", "next_attempt_at", "id")
+
+
+def _claim(
+    due: QuerySet[SendBatch], owner: str, *, order: tuple[str, ...] = _USUAL_ORDER
+) -> BatchLease | None:
+    candidates = due.order_by(*order).values_list("id", "fence", "is_isolated", "destination_id")
+    for batch_id, fence, is_isolated, destination_id in candidates[:8]:
+        claim = BatchLease(batch_id, fence + 1)
+        if is_isolated:
+            if _claim_alone(claim, owner, destination_id):
+                return claim
+        elif _take(claim, owner):
+            return claim
     return None
+
+
+def _claim_alone(claim: BatchLease, owner: str, destination_id: int) -> bool:
+    """Claim a batch that may only run while no other does."""
+    with transaction.atomic():
+        Destination.objects.select_for_update().get(pk=destination_id)
+        at_work = SendBatch.objects.filter(destination_id=destination_id, state=BatchState.RUNNING)
+        return not at_work.exists() and _take(claim, owner)
+
+
+def _take(claim: BatchLease, owner: str) -> bool:
+    waiting = SendBatch.objects.filter(
+        id=claim.batch_id, fence=claim.fence - 1, state=BatchState.READY
+    )
+    taken = waiting.update(
+        state=BatchState.RUNNING,
+        owner=owner,
+        fence=claim.fence,
+        attempt=F("attempt") + 1,
+        lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS),
+    )
+    return taken == 1
 
 
 def extend_batch(lease: BatchLease) -> bool:

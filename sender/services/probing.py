@@ -1,16 +1,34 @@
-"""Echo and negotiation without data: asked for in the browser, run by the sender or the shell."""
+"""Negotiation without data: echoes and negotiations that people ask for, and the prober's own."""
 
 from dataclasses import dataclass
 
 from django.utils import timezone
 
 from sender.dicom.requestor import Requestor
-from sender.models import Association, Destination, Enquiry, TemplateVersion, Trigger
+from sender.models import (
+    Association,
+    AssociationAttempt,
+    Destination,
+    Enquiry,
+    Hold,
+    Send,
+    TemplateVersion,
+    Trigger,
+)
+from sender.models.reading import proposal_of
+from sender.negotiation import retry
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import EchoOutcome
+from sender.services import holds, sending, settling
 from sender.services.associating import Errand, associate, record_refusal
-from sender.services.engine import SLOT_WAIT_SECONDS
-from sender.services.leases import await_slot, free_slot, owner_name
+from sender.services.leases import (
+    SLOT_WAIT_SECONDS,
+    await_slot,
+    claim_slot,
+    free_slot,
+    owner_name,
+)
+from sender.services.settling import Failure
 
 ALL_SLOTS_HELD = "All associations that this destination allows are in use."
 
@@ -77,3 +95,56 @@ def answer_enquiry(enquiry_id: int) -> None:
         status=came.echo.status if came.echo else None,
         detail=(came.echo.detail if came.echo else "") or came.association.detail,
     )
+
+
+def probe_destination(hold_id: int) -> None:
+    """Ask a blocked destination whether it is mended, by the proposal of what waits for it.
+
+    Of all who come for it at a time one does it. If it answers, it is not blocked any more
+    (associating.py); if not, it is asked again later.
+    """
+    hold = holds.take_blocked(hold_id)
+    if hold is None or hold.destination is None:
+        return
+    question = _question(hold)
+    slot = claim_slot(hold.destination, owner_name())
+    if slot is None or question is None:
+        return
+    try:
+        errand, proposal = question
+        with associate(errand, proposal) as opened:
+            outcome = opened.association.outcome()
+    finally:
+        free_slot(slot)
+    if outcome.is_negotiated:
+        return
+    failure = Failure(retry.after_association(outcome), outcome.detail, opened.attempt.uid)
+    holds.block(hold.destination, failure.decision, failure.detail, failure.attempt)
+    for send_id in settling.spend_others(hold.destination, failure):
+        sending.finish_if_done(send_id)
+
+
+def _question(hold: Hold) -> tuple[Errand, Proposal] | None:
+    """Return what to propose: as the batch that waits first, else as in the last association."""
+    assert hold.destination is not None
+    waiting = holds.waiting_batches(hold.destination.pk).order_by("-priority", "id")
+    batch = waiting.select_related("send__template_version__template", "definition_list").first()
+    if batch is not None:
+        errand = _probe_errand(hold.destination, batch.send.template_version, batch.send)
+        return errand, proposal_of(batch.definition_list)
+    if hold.association_uid is None:
+        return None
+    last = (
+        AssociationAttempt.objects.filter(pk=hold.association_uid)
+        .select_related("template_version__template", "definition_list")
+        .first()
+    )
+    if last is None:
+        return None
+    return _probe_errand(hold.destination, last.template_version), proposal_of(last.definition_list)
+
+
+def _probe_errand(
+    destination: Destination, version: TemplateVersion, send: Send | None = None
+) -> Errand:
+    return Errand(destination, version, Trigger.PROBE, holds.SYSTEM, owner_name(), send=send)

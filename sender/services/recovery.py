@@ -17,7 +17,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import journal, recording
 from sender.services.journal import Remains
 from sender.services.leases import is_dead
-from sender.services.results import Change, change_of, write_changes
+from sender.services.results import Change, Tried, change_of, write_changes
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +74,12 @@ def _replay(remains: Remains) -> int:
         )
         new = {n: result for n, result in results.items() if n not in known}
         pending = {
-            item_id: (part_id, attempts)
-            for item_id, part_id, attempts in SendItem.objects.filter(
+            item_id: (part_id, Tried(attempts, rule))
+            for item_id, part_id, attempts, rule in SendItem.objects.filter(
                 pk__in=[result.item_id for result in new.values()],
                 batch_id=remains.batch_id,
                 outcome=InstanceOutcome.PENDING,
-            ).values_list("id", "part_id", "attempts")
+            ).values_list("id", "part_id", "attempts", "rule")
         }
         if attempt.closed_at is None:
             recording.record_instances(remains.attempt, list(new.values()))

@@ -28,6 +28,7 @@ _COLUMNS = (
     "id",
     "part_id",
     "attempts",
+    "rule",
     "part__study_instance_uid",
     "part__kind__sop_class_uid",
     "part__kind__transfer_syntax_uid",
@@ -48,6 +49,7 @@ class DueItem:
     item_id: int
     part_id: int
     attempts: int
+    rule: str
     instance: ScannedInstance
 
 
@@ -87,13 +89,14 @@ def due_items(batch_id: int) -> Iterator[DueItem]:
 
 
 def _due(row: Sequence[object]) -> DueItem:
-    item_id, part_id, attempts, study, sop_class, syntax, lossy, folder, name = row[:9]
-    size, mtime_ns, offset, sop_instance = row[9:]
+    item_id, part_id, attempts, rule, study, sop_class, syntax, lossy, folder, name = row[:10]
+    size, mtime_ns, offset, sop_instance = row[10:]
     path = f"{real_path(str(folder)).rstrip('/')}/{real_path(str(name))}"
     return DueItem(
         int(item_id),  # type: ignore[call-overload]
         int(part_id),  # type: ignore[call-overload]
         int(attempts),  # type: ignore[call-overload]
+        str(rule),
         ScannedInstance(
             path=path,
             relative_path=str(name),
@@ -107,23 +110,55 @@ def _due(row: Sequence[object]) -> DueItem:
     )
 
 
-def change_of(send: Send, attempts: int, result: InstanceResult) -> ItemChange:
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How an item was tried before.
+
+    Attributes:
+        attempts: how often.
+        rule: what was decided after the last time.
+    """
+
+    attempts: int
+    rule: str = ""
+
+
+def change_of(
+    send: Send, before: Tried, result: InstanceResult, *, parallel: int = 1
+) -> ItemChange:
     """Decide what a result makes of an item: final, or pending until its next attempt.
 
     Args:
-        attempts: how often it was tried before.
+        parallel: associations that were open to the destination, this one included.
     """
     outcome = result.outcome
-    decision = retry.after_store(outcome)
-    again = decision.retry and attempts < min(send.allowed_retries, decision.attempts_allowed)
+    unanswered = 1 + _UNANSWERED.get(before.rule, 0)
+    decision = retry.after_store(outcome, unanswered=unanswered, parallel=parallel)
+    allowed = min(send.allowed_retries, decision.attempts_allowed)
+    again = decision.retry and before.attempts < allowed
     return ItemChange(
         outcome=InstanceOutcome.PENDING if again else outcome.outcome,
         reason=_reason(outcome)[:600],
         status=outcome.status,
         rule=decision.rule,
-        retry_at=due_at(decision, attempts + 1) if again else None,
+        retry_at=due_at(decision, before.attempts + 1) if again else None,
         sent_as=result.sent_as,
         conversion=result.conversion,
+    )
+
+
+_UNANSWERED = {retry.UNKNOWN.rule: 1, retry.UNKNOWN_TWICE.rule: 2}
+
+
+def change_of_interrupted(result: InstanceResult) -> ItemChange:
+    """Return what becomes of an item that we ourselves cut off: due again, nothing counted."""
+    return ItemChange(
+        outcome=InstanceOutcome.PENDING,
+        reason=_reason(result.outcome)[:600],
+        rule=retry.INTERRUPTED.rule,
+        sent_as=result.sent_as,
+        conversion=result.conversion,
+        tried=False,
     )
 
 

@@ -1,7 +1,7 @@
-"""Sends as people command them: create, start, cancel, retry. Only rows and tickets here.
+"""Sends as people command them: create, start, cancel; and how they end. Rows and tickets only.
 
 What opens files (listing) and associations (engine) is elsewhere, so that web pages can import
-this module.
+this module. Pauses and priorities are control.py; retries and repetitions again.py.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from sender.models import (
@@ -26,6 +26,7 @@ from sender.models import (
 )
 from sender.models.sends import ENDED_STATES, send_states_before
 from sender.models.templates import TemplateVersion
+from sender.negotiation import retry
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import EVERYTHING, Selection, to_document
 from sender.services import expectations, sources, tallies, tickets
@@ -34,6 +35,10 @@ from sender.services.expectations import Expectation
 from sender.services.sources import InvalidSource
 
 __all__ = ["InvalidSource", "SendOrder", "WrongState", "create_send", "source_roots"]
+
+
+UNANSWERED_RULES = (retry.UNKNOWN.rule, retry.UNKNOWN_TWICE.rule, retry.INTERRUPTED.rule)
+"""What is decided after a C-STORE to which no answer came."""
 
 
 class WrongState(ValueError):
@@ -197,37 +202,6 @@ def cancel_send(send: Send, actor: str) -> None:
     send.refresh_from_db()
 
 
-def retry_failed(send: Send, actor: str) -> int:
-    """Try again what failed or is unknown; return how many instances that is.
-
-    Raises:
-        WrongState: the send is still running, or nothing failed.
-    """
-    again = Q(outcome__in=(InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN))
-    with transaction.atomic():
-        items = SendItem.objects.filter(again, send=send, batch__isnull=False)
-        batches = list(items.values_list("batch_id", flat=True).distinct())
-        if not batches:
-            raise WrongState(f"Nothing in send {send.pk} failed.")
-        if not move_send(send.pk, SendState.QUEUED, before=(SendState.PARTIAL, SendState.FAILED)):
-            raise WrongState(f"Send {send.pk} has not ended, or was cancelled.")
-        fresh = {"attempts": 0, "retry_at": None, "status": None, "reason": "", "rule": ""}
-        count = sum(
-            tallies.change_rows(items, before, InstanceOutcome.PENDING, **fresh)
-            for before in (InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN)
-        )
-        SendBatch.objects.filter(pk__in=batches, state=BatchState.DONE).update(
-            state=BatchState.READY, failures=0, next_attempt_at=timezone.now()
-        )
-        Send.objects.filter(pk=send.pk).update(finished_at=None, control="", inline=False)
-        write_entry(
-            actor=actor, action="send.retry", subject=str(send.pk), facts={"instances": count}
-        )
-        tickets.issue_work(send.destination_id)
-    send.refresh_from_db()
-    return count
-
-
 def move_send(
     send_id: int, target: SendState, *, before: Sequence[SendState] | None = None
 ) -> bool:
@@ -242,6 +216,8 @@ def finish_if_done(send_id: int) -> SendState | None:
         send = Send.objects.filter(pk=send_id, planned_at__isnull=False).first()
         if send is None or send.state in ENDED_STATES or send.state == SendState.DRAFT:
             return None
+        if send.control == "pause" and send.state == SendState.QUEUED:
+            move_send(send_id, SendState.PAUSED, before=(SendState.QUEUED,))
         open_batches = SendBatch.objects.filter(
             send_id=send_id, state__in=(BatchState.READY, BatchState.RUNNING)
         )
@@ -253,8 +229,16 @@ def finish_if_done(send_id: int) -> SendState | None:
 
 
 def _end_cancelled(send: Send) -> SendState | None:
+    """Cancel what is pending; what was tried without an answer may be stored, and is unknown."""
+    pending = SendItem.objects.filter(send=send)
     tallies.change_rows(
-        SendItem.objects.filter(send=send),
+        pending.filter(rule__in=UNANSWERED_RULES),
+        InstanceOutcome.PENDING,
+        InstanceOutcome.UNKNOWN,
+        retry_at=None,
+    )
+    tallies.change_rows(
+        pending,
         InstanceOutcome.PENDING,
         InstanceOutcome.CANCELLED,
         reason="the send was cancelled",

@@ -1,21 +1,43 @@
 """What follows for a batch once its association has ended: done, later, given up, isolated."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Max, Min, QuerySet
 from django.utils import timezone
 
-from sender.models import BatchState, Send, SendBatch, SendItem, SendState
+from sender.models import BatchState, Destination, Send, SendBatch, SendItem, SendState
 from sender.negotiation import retry
 from sender.negotiation.outcomes import AssociationOutcome, InstanceOutcome
+from sender.negotiation.pacing import Rejected
 from sender.negotiation.retry import RetryDecision
-from sender.services import tallies
-from sender.services.leases import BatchLease
+from sender.services import gate, holds, limits, sending, tallies
+from sender.services.leases import BatchLease, extend_batch
 from sender.services.results import due_at
 
-POISON_ATTEMPTS = 2
-"""An instance whose C-STORE ended so many associations is tried alone, after the rest."""
+CHUNK = 500
+ALONE_RULES = tuple(rule for rule, decision in retry.RULES.items() if decision.isolate)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An association that carried nothing: what follows, how it ended, which one it was."""
+
+    decision: RetryDecision
+    detail: str
+    attempt: UUID | None = None
+
+    @property
+    def reason(self) -> str:
+        """What is said of instances that were given up for it."""
+        return f"not sent: {self.detail}"[:600]
+
+    @property
+    def concerns_all(self) -> bool:
+        """The destination as a whole does not work; it is not the batch's own trouble."""
+        return self.decision.breaker or self.decision.pause_destination
 
 
 def settle_batch(
@@ -24,34 +46,147 @@ def settle_batch(
     outcome: AssociationOutcome | None,
     *,
     acknowledged: int,
+    attempt: UUID | None = None,
 ) -> None:
-    """Say what follows for a batch (outcome None: its association goes on, or none was needed)."""
+    """Say what follows for a batch (outcome None: its association goes on, or none was needed).
+
+    Args:
+        acknowledged: C-STORE requests of the batch that the peer answered.
+        attempt: uid of the association.
+    """
     if outcome is None or outcome.kind in retry.HEALTHY_KINDS or acknowledged:
         close_batch(batch, lease, pause=timedelta(), failures=0)
         return
-    fail_association(batch, lease, retry.after_association(outcome), outcome.detail)
+    if outcome.rejection is not None:
+        limits.note(batch.destination_id, Rejected(timezone.now(), outcome.rejection))
+    decision = retry.after_association(outcome)
+    if decision is retry.DONE:
+        close_batch(batch, lease, pause=timedelta(), failures=0)
+    else:
+        fail_association(batch, lease, Failure(decision, outcome.detail, attempt))
 
 
-def fail_association(
-    batch: SendBatch, lease: BatchLease, decision: RetryDecision, detail: str
-) -> None:
-    """Put the batch off after an association that carried nothing, or give its items up."""
-    failures = batch.failures + 1
-    allowed = min(batch.send.allowed_retries, decision.attempts_allowed)
-    if decision.retry and failures <= allowed:
-        pause = due_at(decision, failures) - timezone.now()
-        close_batch(batch, lease, pause=pause, failures=failures, detail=detail)
-        return
+def interrupt_batch(batch: SendBatch, lease: BatchLease, *, acknowledged: int) -> None:
+    """Give back a batch that had to stop for no fault of its own; its claim does not count."""
+    failures = 0 if acknowledged else batch.failures
+    close_batch(batch, lease, pause=timedelta(), failures=failures, is_counted=False)
+
+
+def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
+    """Put the batch off after an association that carried nothing, hold it, or give it up."""
+    decision, failures = failure.decision, batch.failures + 1
     with transaction.atomic():
-        tallies.change_rows(
-            SendItem.objects.filter(batch=batch),
-            InstanceOutcome.PENDING,
-            InstanceOutcome.FAILED,
-            reason=f"not sent: {detail}"[:600],
-            rule=decision.rule,
-            retry_at=None,
+        if not extend_batch(lease):
+            return
+        if decision.retry and failures <= allowed_attempts(batch.send, decision):
+            _put_off(batch, lease, failure)
+        elif failure.concerns_all and _hold(batch, failure):
+            close_batch(batch, lease, pause=timedelta(), failures=0, failure=failure)
+        else:
+            if failure.concerns_all:
+                _give_up_send(batch.send_id, failure)
+            _fail_items(SendItem.objects.filter(batch=batch), failure)
+            close_batch(batch, lease, pause=timedelta(), failures=failures, failure=failure)
+        ended = spend_others(batch.send.destination, failure, send_id=batch.send_id)
+        holds.end_idle_breaker(batch.destination_id)
+    for send_id in ended:
+        sending.finish_if_done(send_id)
+
+
+def allowed_attempts(send: Send, decision: RetryDecision) -> int:
+    """Return how many associations may fail before a send is given up, after the first.
+
+    A number of retries that was asked for caps it, and an inline send, for which somebody waits,
+    takes the destination's number; all others go by the rule alone.
+    """
+    if send.inline or send.retries is not None:
+        return min(send.allowed_retries, decision.attempts_allowed)
+    return decision.attempts_allowed
+
+
+def refuse_send(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
+    """Give up all that is left of a send, beginning with a batch that was claimed."""
+    with transaction.atomic():
+        _give_up_send(batch.send_id, failure)
+        _fail_items(SendItem.objects.filter(batch=batch), failure)
+        close_batch(batch, lease, pause=timedelta(), failures=batch.failures, failure=failure)
+
+
+def _put_off(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
+    """Have the batch tried again later.
+
+    While other associations are open the destination does work: then the refusal is that of one
+    association more, and counts for nothing.
+    """
+    failures = batch.failures + 1
+    due = due_at(failure.decision, failures)
+    if failure.decision.breaker and gate.is_parallel(batch):
+        failures = batch.failures
+    elif failure.decision.breaker:
+        opened = holds.open_breaker(
+            batch.send.destination, failure.decision, failure.detail, failure.attempt
         )
-    close_batch(batch, lease, pause=timedelta(), failures=failures, detail=detail)
+        due = due if batch.send.inline else opened
+    pause = due - timezone.now()
+    close_batch(batch, lease, pause=pause, failures=failures, failure=failure)
+
+
+def _hold(batch: SendBatch, failure: Failure) -> bool:
+    """Hold the destination; tell whether the send waits until it works."""
+    facts = (batch.send.destination, failure.decision, failure.detail, failure.attempt)
+    if not failure.decision.pause_destination:
+        holds.open_breaker(*facts)
+        return False
+    holds.block(*facts)
+    return not batch.send.inline and batch.send.retries is None
+
+
+def spend_others(destination: Destination, failure: Failure, *, send_id: int = 0) -> set[int]:
+    """Count a failure for the other sends whose number of retries was asked for; give some up.
+
+    All others only wait: nobody's attempts are used up by somebody else's. Returns the sends that
+    have no attempt left.
+
+    Args:
+        send_id: the send that failed itself.
+    """
+    if not failure.concerns_all:
+        return set()
+    waiting = holds.waiting_batches(destination.pk).filter(
+        send__retries__isnull=False, next_attempt_at__lte=timezone.now()
+    )
+    concerned = waiting.exclude(send_id=send_id).values_list("pk", flat=True)
+    SendBatch.objects.filter(pk__in=list(concerned)).update(failures=F("failures") + 1)
+    ended = set()
+    for send in Send.objects.filter(pk__in=waiting.exclude(send_id=send_id).values("send_id")):
+        worst = waiting.filter(send=send).aggregate(n=Max("failures"))["n"]
+        if worst > allowed_attempts(send, failure.decision):
+            _give_up_send(send.pk, failure)
+            ended.add(send.pk)
+    return ended
+
+
+def _give_up_send(send_id: int, failure: Failure) -> None:
+    """Give up what a send has waiting; batches at work are left to those who work on them."""
+    waiting = SendBatch.objects.filter(send_id=send_id, state=BatchState.READY)
+    numbers = list(waiting.values_list("pk", flat=True))
+    for start in range(0, len(numbers), CHUNK):
+        chunk = numbers[start : start + CHUNK]
+        _fail_items(SendItem.objects.filter(batch__in=chunk), failure)
+        waiting.filter(pk__in=chunk).update(
+            state=BatchState.DONE, rule=failure.decision.rule, detail=failure.detail[:400]
+        )
+
+
+def _fail_items(items: QuerySet[SendItem], failure: Failure) -> None:
+    tallies.change_rows(
+        items,
+        InstanceOutcome.PENDING,
+        InstanceOutcome.FAILED,
+        reason=failure.reason,
+        rule=failure.decision.rule,
+        retry_at=None,
+    )
 
 
 def close_batch(
@@ -60,7 +195,8 @@ def close_batch(
     *,
     pause: timedelta,
     failures: int,
-    detail: str = "",
+    failure: Failure | None = None,
+    is_counted: bool = True,
 ) -> None:
     """Give the batch back: done if nothing is pending, cancelled if so asked, else for later."""
     _isolate_poison(batch)
@@ -74,22 +210,26 @@ def close_batch(
         }
         if Send.objects.filter(pk=batch.send_id, state=SendState.CANCELLING).exists():
             changes = {"state": BatchState.CANCELLED}
+    if not is_counted:
+        changes["attempt"] = F("attempt") - 1
     SendBatch.objects.filter(pk=batch.pk, fence=lease.fence, state=BatchState.RUNNING).update(
-        owner="", lease_until=None, failures=failures, detail=detail[:400], **changes
+        owner="",
+        lease_until=None,
+        failures=failures,
+        rule=failure.decision.rule if failure else "",
+        detail=failure.detail[:400] if failure else "",
+        **changes,
     )
 
 
 def _isolate_poison(batch: SendBatch) -> None:
-    """Move instances that ended several associations into batches of their own."""
+    """Move instances that shall be tried alone into batches of their own."""
     if batch.is_isolated:
         return
     poison = SendItem.objects.filter(
-        batch=batch,
-        outcome=InstanceOutcome.PENDING,
-        rule=retry.UNKNOWN.rule,
-        attempts__gte=POISON_ATTEMPTS,
+        batch=batch, outcome=InstanceOutcome.PENDING, rule__in=ALONE_RULES
     )
-    for item_id, retry_at in list(poison.values_list("id", "retry_at")):
+    for item_id, rule, retry_at in list(poison.values_list("id", "rule", "retry_at")):
         with transaction.atomic():
             last = SendBatch.objects.filter(send_id=batch.send_id).aggregate(n=Max("number"))["n"]
             alone = SendBatch.objects.create(
@@ -101,7 +241,8 @@ def _isolate_poison(batch: SendBatch) -> None:
                 instances=1,
                 is_isolated=True,
                 next_attempt_at=retry_at or timezone.now(),
-                detail="This instance ended associations; it is tried alone.",
+                rule=rule,
+                detail="This instance is tried alone.",
             )
             SendItem.objects.filter(pk=item_id).update(batch=alone)
             SendBatch.objects.filter(pk=batch.pk).update(instances=F("instances") - 1)

@@ -24,6 +24,11 @@ def issue_work(destination_id: int) -> None:
     _issue("sender.tasks.work_for_destination", destination_id, cluster=MAIN)
 
 
+def issue_probe(hold_id: int) -> None:
+    """Have a blocked destination asked whether it is mended."""
+    _issue("sender.tasks.probe_destination", hold_id, cluster=MAIN)
+
+
 def issue_enquiry(enquiry_id: int) -> None:
     """Have a person's echo or negotiation run, past all bulk work."""
     _issue("sender.tasks.answer_enquiry", enquiry_id, cluster=INTERACTIVE)

@@ -7,13 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
 from sender.dicom import encoding, files
 from sender.dicom.requestor import FileRange, Requestor, StoreRequest
-from sender.models import Send, SendBatch, SendState, Trigger
+from sender.models import SendBatch, SendState, Trigger
 from sender.models.reading import proposal_of
 from sender.negotiation import retry
 from sender.negotiation.matching import Choice, Conversion, Refusal, choose
@@ -23,62 +22,42 @@ from sender.negotiation.outcomes import (
     InstanceOutcome,
     StoreOutcome,
 )
-from sender.services import recording, sending
-from sender.services.associating import Errand, RecordedAssociation, associate, record_refusal
+from sender.negotiation.retry import RetryDecision, Stops
+from sender.services import parked, passages, recording, sending
+from sender.services.associating import Errand, associate, record_refusal
 from sender.services.journal import Journal
-from sender.services.leases import BatchLease, SlotLease, extend_batch, extend_slot
+from sender.services.leases import BatchLease, SlotLease, extend_batch
+from sender.services.passages import Barred, Passage, Run
 from sender.services.results import (
     Change,
     DueItem,
     ItemChange,
+    Tried,
     change_of,
+    change_of_interrupted,
     due_items,
     write_changes,
 )
-from sender.services.settling import fail_association, settle_batch
+from sender.services.settling import (
+    Failure,
+    fail_association,
+    interrupt_batch,
+    refuse_send,
+    settle_batch,
+)
 
 logger = logging.getLogger(__name__)
 
 GROUP_INSTANCES = 500
 GROUP_SECONDS = 0.5
-GRACE_SECONDS = 5
-"""How long the C-STORE in flight may take once a send is stopped, paused or cancelled."""
-BEAT_SECONDS = 1
-EXTEND_SECONDS = 10
+ALL = ""
+"""Stands for all SOP classes."""
 
 NextBatch = Callable[[SendBatch], BatchLease | None]
 
 
 class LeaseLost(RuntimeError):
     """Somebody else works on the batch now; what this worker does no longer counts."""
-
-
-@dataclass(slots=True)
-class Run:
-    """A batch at work: what has come of it since the last group was written."""
-
-    batch: SendBatch
-    send: Send
-    lease: BatchLease
-    journal: Journal
-    acknowledged: int = 0
-    results: list[recording.InstanceResult] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    written_at: float = field(default_factory=time.monotonic)
-    is_lost: bool = False
-
-
-@dataclass(slots=True)
-class Passage:
-    """An association at work for one batch after another, and when to stop."""
-
-    opened: RecordedAssociation
-    slot: SlotLease
-    is_stopping: Callable[[], bool]
-    number: int = 0
-    run: Run | None = None
-    stopping: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
 
 
 def run_batches(
@@ -118,15 +97,24 @@ def _chain(first: DueItem, rest: Iterator[DueItem]) -> Iterator[DueItem]:
 
 def refuse_batch(lease: BatchLease) -> None:
     """Record that no slot of the destination became free for a claimed batch."""
+    detail = "All associations that this destination allows are in use."
     batch = _batch(lease)
-    row = record_refusal(
-        _errand(batch, lease),
-        proposal_of(batch.definition_list),
-        "All associations that this destination allows are in use.",
-    )
-    decision = retry.after_kind(AssociationKind(row.outcome))
-    fail_association(batch, lease, decision, row.detail)
+    failure = _refuse(batch, lease, retry.after_kind(AssociationKind.REFUSED_LOCALLY), detail)
+    fail_association(batch, lease, failure)
     sending.finish_if_done(batch.send_id)
+
+
+def refuse_held(lease: BatchLease, reason: str) -> None:
+    """Record that an inline send may not work now, and give up all that is left of it."""
+    batch = _batch(lease)
+    refuse_send(batch, lease, _refuse(batch, lease, retry.HELD, reason))
+    sending.finish_if_done(batch.send_id)
+
+
+def _refuse(batch: SendBatch, lease: BatchLease, decision: RetryDecision, reason: str) -> Failure:
+    """Record an association that we did not open."""
+    row = record_refusal(_errand(batch, lease), proposal_of(batch.definition_list), reason)
+    return Failure(decision, row.detail, row.uid)
 
 
 def _batch(lease: BatchLease) -> SendBatch:
@@ -155,11 +143,13 @@ def _work(
     next_batch: NextBatch,
 ) -> None:
     """Serve batches in the open association; every result is committed when this returns."""
-    keeper = threading.Thread(target=_keep_alive, args=(passage,), daemon=True)
+    keeper = threading.Thread(target=passages.keep, args=(passage,), daemon=True)
     run = _begin(passage, batch, lease)
     keeper.start()
     try:
         with passage.opened:
+            if passage.opened.association.is_open:
+                passages.begin(passage)
             while _serve(passage, run, items):
                 following = next_batch(run.batch)
                 if following is None:
@@ -176,7 +166,7 @@ def _work(
     finally:
         passage.ended.set()
         keeper.join()
-    _settle(run, passage.opened.association.outcome())
+    _settle_last(passage, run)
 
 
 def _begin(passage: Passage, batch: SendBatch, lease: BatchLease) -> Run:
@@ -189,6 +179,22 @@ def _begin(passage: Passage, batch: SendBatch, lease: BatchLease) -> Run:
 def _settle(run: Run, outcome: AssociationOutcome | None) -> None:
     run.journal.remove()
     settle_batch(run.batch, run.lease, outcome, acknowledged=run.acknowledged)
+
+
+def _settle_last(passage: Passage, run: Run) -> None:
+    """Say what follows for the batch with which the association ended."""
+    run.journal.remove()
+    outcome = passage.opened.association.outcome()
+    if passage.stopping.is_set() and outcome.is_established:
+        interrupt_batch(run.batch, run.lease, acknowledged=run.acknowledged)
+        return
+    settle_batch(
+        run.batch,
+        run.lease,
+        outcome,
+        acknowledged=run.acknowledged,
+        attempt=passage.opened.attempt.uid,
+    )
 
 
 def _serve(passage: Passage, run: Run, items: Iterator[DueItem]) -> bool:
@@ -205,7 +211,8 @@ def _serve(passage: Passage, run: Run, items: Iterator[DueItem]) -> bool:
 def _store(passage: Passage, run: Run, items: Iterator[DueItem]) -> None:
     waiting: dict[str, tuple[DueItem, Choice]] = {}
     association = passage.opened.association
-    for request, outcome in association.store_many(_requests(passage, run, items, waiting)):
+    requests = _requests(passage, run, items, waiting)
+    for request, outcome in association.store_many(requests, pacer=passage.pacer):
         item, choice = waiting.pop(request.sop_instance)
         _take_result(passage, run, item, choice, outcome)
         if _is_group_full(run):
@@ -226,11 +233,15 @@ def _requests(
         if passage.stopping.is_set():
             return
         kind = item.instance.kind
+        barred = run.barred.get(ALL) or run.barred.get(kind.sop_class)
+        if barred is not None:
+            _leave_out(run, item, barred)
+            continue
         if kind not in choices:
             choices[kind] = choose(kind, contexts, options)
         choice = choices[kind]
         if isinstance(choice, Refusal):
-            _refuse(run, item, choice.reason, rule=retry.NO_CONTEXT.rule)
+            _park(run, item, choice.reason)
             continue
         request = _request(run, item, choice)
         if request is not None:
@@ -250,7 +261,10 @@ def _request(run: Run, item: DueItem, choice: Choice) -> StoreRequest | None:
         try:
             source = encoding.convert(scanned, choice.transfer_syntax).content
         except encoding.ConversionFailed as error:
-            _refuse(run, item, str(error), rule="conversion_failed")
+            change = ItemChange(
+                InstanceOutcome.UNSENDABLE, str(error)[:600], rule="conversion_failed", tried=False
+            )
+            run.changes.append(Change(item.item_id, item.part_id, change))
             return None
     return StoreRequest(
         sop_class=scanned.kind.sop_class,
@@ -260,8 +274,18 @@ def _request(run: Run, item: DueItem, choice: Choice) -> StoreRequest | None:
     )
 
 
-def _refuse(run: Run, item: DueItem, reason: str, *, rule: str) -> None:
-    change = ItemChange(InstanceOutcome.UNSENDABLE, reason[:600], rule=rule, tried=False)
+def _park(run: Run, item: DueItem, reason: str) -> None:
+    """No accepted context carries the item: it waits until one does."""
+    change = ItemChange(
+        InstanceOutcome.UNSENDABLE, reason[:600], rule=retry.NO_CONTEXT.rule, tried=False
+    )
+    run.changes.append(Change(item.item_id, item.part_id, change))
+    run.parked.add((item.instance.kind.sop_class, item.instance.kind.transfer_syntax))
+
+
+def _leave_out(run: Run, item: DueItem, barred: Barred) -> None:
+    """The peer refused another instance for a reason that holds for this one too."""
+    change = ItemChange(InstanceOutcome.FAILED, barred.reason, rule=barred.rule, tried=False)
     run.changes.append(Change(item.item_id, item.part_id, change))
 
 
@@ -272,7 +296,7 @@ def _refuse_all(passage: Passage, run: Run, items: Iterable[DueItem]) -> None:
     for item in items:
         choice = choose(item.instance.kind, contexts, options)
         if isinstance(choice, Refusal):
-            _refuse(run, item, choice.reason, rule=retry.NO_CONTEXT.rule)
+            _park(run, item, choice.reason)
 
 
 def _take_result(
@@ -290,13 +314,28 @@ def _take_result(
         outcome=outcome,
     )
     run.results.append(result)
-    change = change_of(run.send, item.attempts, result)
+    passage.answers.append(outcome)
+    if passage.is_interrupted and outcome.outcome is InstanceOutcome.UNKNOWN:
+        change = change_of_interrupted(result)
+    else:
+        before = Tried(item.attempts, item.rule)
+        change = change_of(run.send, before, result, parallel=passage.in_use)
     run.changes.append(Change(item.item_id, item.part_id, change))
+    _bar(run, item, change)
     try:
         run.journal.note(result)
     except OSError as error:
         logger.error("The journal can't be written (%s); results go to the database.", error)
         run.written_at = 0.0
+
+
+def _bar(run: Run, item: DueItem, change: ItemChange) -> None:
+    """Remember what the peer would refuse for the same reason as this item."""
+    decision = retry.RULES[change.rule]
+    if decision.stops is Stops.NOTHING:
+        return
+    concerned = item.instance.kind.sop_class if decision.stops is Stops.SOP_CLASS else ALL
+    run.barred[concerned] = Barred(decision.rule, f"not tried: {decision.reason}")
 
 
 def _is_group_full(run: Run) -> bool:
@@ -319,41 +358,9 @@ def _write_group(passage: Passage, run: Run) -> None:
             raise LeaseLost
         recording.record_instances(uid, run.results)
         write_changes(run.changes, uid)
+        parked.park(run.send.destination_id, run.parked)
     run.journal.empty()
     run.results.clear()
     run.changes.clear()
+    run.parked.clear()
     run.written_at = time.monotonic()
-
-
-def _keep_alive(passage: Passage) -> None:
-    """Hold the leases while batches are at work, and end it when somebody wants it ended."""
-    extended_at = time.monotonic()
-    stopped_at: float | None = None
-    try:
-        while not passage.ended.wait(BEAT_SECONDS):
-            if stopped_at is None and _should_stop(passage):
-                passage.stopping.set()
-                stopped_at = time.monotonic()
-            if stopped_at is not None and time.monotonic() - stopped_at >= GRACE_SECONDS:
-                passage.opened.association.interrupt()
-            if time.monotonic() - extended_at >= EXTEND_SECONDS:
-                extended_at = time.monotonic()
-                _extend_leases(passage)
-    finally:
-        connection.close()
-
-
-def _should_stop(passage: Passage) -> bool:
-    run = passage.run
-    assert run is not None
-    if run.is_lost or passage.is_stopping():
-        return True
-    return Send.objects.filter(pk=run.send.pk).exclude(control="").exists()
-
-
-def _extend_leases(passage: Passage) -> None:
-    run = passage.run
-    assert run is not None
-    recording.extend_lease(passage.opened.attempt.uid, EXTEND_SECONDS * 6)
-    if not (extend_batch(run.lease) and extend_slot(passage.slot)) and passage.run is run:
-        run.is_lost = True

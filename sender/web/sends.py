@@ -18,7 +18,7 @@ from sender.models import ContextTemplate, Destination, Send, SendItem, SendStat
 from sender.models.sends import ENDED_STATES
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
-from sender.services import sending
+from sender.services import again, sending
 from sender.web.access import may, needs
 from sender.web.exports import csv_response
 
@@ -193,7 +193,7 @@ def send_command(request: HttpRequest, number: int, verb: str) -> HttpResponse:
     commands = {
         "start": sending.start_send,
         "cancel": sending.cancel_send,
-        "retry": sending.retry_failed,
+        "retry": again.retry_failed,
     }
     try:
         commands[verb](found, actor)

@@ -23,7 +23,7 @@ from sender.models import (
 )
 from sender.models.sources import real_path, stored_path
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import engine, leases, planner, sending, sources, transfer
+from sender.services import again, engine, leases, planner, sending, sources, transfer
 from sender.services.sending import SendOrder, WrongState
 from tests import factories
 from tests.processes import free_port
@@ -111,7 +111,7 @@ def test_workers_at_the_same_time_never_share_a_batch_or_a_slot(
 ) -> None:
     from django.db import connection
 
-    to = at(receiver)
+    to = factories.at_full_pace(at(receiver))
     send = order(to, folder)
     planner.plan_send(send.pk)
     slots, batches = [], []
@@ -238,7 +238,7 @@ def test_failed_instances_are_sent_when_a_person_retries(folder: Path, settings:
     to = factories.destination(ae_title="DEMO_SCP", port=port, connect_timeout=0.5)
     send = run(order(to, folder))
     assert send.state == SendState.FAILED
-    assert sending.retry_failed(send, "test") == 6
+    assert again.retry_failed(send, "test") == 6
     with Receiver(port=port):
         Send.objects.filter(pk=send.pk).update(inline=True)
         engine.run_inline(Send.objects.get(pk=send.pk))

@@ -1,0 +1,177 @@
+"""Once more: what did not arrive, all of it or a part; or everything again, on purpose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from sender.models import BatchState, Send, SendBatch, SendItem, SendState, StudyOrder
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.selection import parse_selection
+from sender.services import expectations, holds, sending, tallies, tickets
+from sender.services.audit import write_entry
+from sender.services.sending import SendOrder, WrongState
+
+NOT_ARRIVED = frozenset({InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN})
+MAY_RETRY = NOT_ARRIVED | {InstanceOutcome.UNSENDABLE}
+_GOES_ON = (SendState.QUEUED, SendState.RUNNING, SendState.PAUSED)
+_AGAIN = (SendState.PARTIAL, SendState.FAILED, SendState.ERRORED)
+_FRESH: dict[str, object] = {
+    "attempts": 0,
+    "retry_at": None,
+    "status": None,
+    "reason": "",
+    "rule": "",
+}
+Items = QuerySet[SendItem]
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """A part of a send's rows; None: whatever it is.
+
+    Attributes:
+        outcomes: of failed, unknown and unsendable; rows that no plan ever put into an association
+            (conflicts, files that hold no instance) can't be retried.
+        study: Study Instance UID, "" for rows without one.
+        sop_class, transfer_syntax: UIDs, as stored.
+    """
+
+    outcomes: frozenset[InstanceOutcome] = NOT_ARRIVED
+    reason: str | None = None
+    rule: str | None = None
+    study: str | None = None
+    sop_class: str | None = None
+    transfer_syntax: str | None = None
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What was chosen, for the audit log."""
+        chosen = {
+            "outcomes": sorted(self.outcomes & MAY_RETRY),
+            "reason": self.reason,
+            "rule": self.rule,
+            "study": self.study,
+            "sop_class": self.sop_class,
+            "transfer_syntax": self.transfer_syntax,
+        }
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def rows(self, send: Send) -> Items:
+        """Return the rows of a send that belong to it."""
+        conditions = {
+            "reason": self.reason,
+            "rule": self.rule,
+            "part__study_instance_uid": self.study,
+            "part__kind__sop_class_uid": self.sop_class,
+            "part__kind__transfer_syntax_uid": self.transfer_syntax,
+        }
+        return SendItem.objects.filter(
+            send=send,
+            batch__isnull=False,
+            outcome__in=self.outcomes & MAY_RETRY,
+            **{name: value for name, value in conditions.items() if value is not None},
+        )
+
+
+def retry_failed(send: Send, actor: str) -> int:
+    """Try again what failed or is unknown; return how many instances that is.
+
+    Raises:
+        WrongState: as `retry_some`.
+    """
+    return retry_some(send, actor, Subset())
+
+
+def retry_some(send: Send, actor: str, subset: Subset) -> int:
+    """Try a part of a send again, its attempts counted anew; return how many instances that is.
+
+    A destination that the engine held for being out of reach is called at once.
+
+    Raises:
+        WrongState: nothing of it can be retried, or the send was cancelled or is not planned yet.
+    """
+    with transaction.atomic():
+        count = take_up(send, subset)
+        if not count:
+            raise WrongState(f"Nothing in send {send.pk} that could be tried again is like that.")
+        write_entry(
+            actor=actor,
+            action="send.retry",
+            subject=str(send.pk),
+            facts={"instances": count, **subset.facts},
+        )
+        holds.try_now(send.destination_id)
+    send.refresh_from_db()
+    return count
+
+
+def take_up(send: Send, subset: Subset) -> int:
+    """Have a part of a send sent again, in the caller's transaction; return how many rows it has.
+
+    Raises:
+        WrongState: the send was cancelled, or is not planned yet.
+    """
+    items = subset.rows(send)
+    batches = list(items.order_by().values_list("batch_id", flat=True).distinct())
+    if not batches:
+        return 0
+    found = Send.objects.select_for_update().get(pk=send.pk)
+    if found.state not in (*_GOES_ON, *_AGAIN):
+        state = found.get_state_display().lower()
+        raise WrongState(f"Send {send.pk} is {state}: nothing of it can be tried again.")
+    count = sum(
+        tallies.change_rows(items, before, InstanceOutcome.PENDING, **_FRESH)
+        for before in sorted(subset.outcomes & MAY_RETRY)
+    )
+    now = timezone.now()
+    done = SendBatch.objects.filter(pk__in=batches, state=BatchState.DONE)
+    done.update(state=BatchState.READY, failures=0, next_attempt_at=now, rule="", detail="")
+    SendBatch.objects.filter(pk__in=batches, state=BatchState.READY).update(next_attempt_at=now)
+    if sending.move_send(send.pk, SendState.QUEUED, before=_AGAIN):
+        Send.objects.filter(pk=send.pk).update(
+            finished_at=None, control="", detail="", inline=False
+        )
+    tickets.issue_work(send.destination_id)
+    return count
+
+
+def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | None = ()) -> Send:
+    """Send everything again on purpose, as a new send of the same sources and rules.
+
+    Args:
+        roots: folders that may be read, as `SendOrder` has them.
+
+    Raises:
+        WrongState: no reason is given, the send has not ended, or the destination is disabled.
+        InvalidSource: a source is gone or outside the allowed roots.
+    """
+    reason = " ".join(reason.split())
+    if not reason:
+        raise WrongState("Say why it is sent again: it will stand in the audit log.")
+    if not send.is_ended:
+        raise WrongState(f"Send {send.pk} has not ended; what failed of it can be retried.")
+    listing = send.listing
+    if listing is None:
+        raise WrongState(f"The sources of send {send.pk} are not known any more.")
+    order = SendOrder(
+        destination=send.destination,
+        template_version=send.template_version,
+        sources=listing.sources,
+        requested_by=actor,
+        name=send.name,
+        retries=send.retries,
+        roots=roots,
+        selection=parse_selection(listing.rules),
+        expected=[replace(entry, found=None) for entry in expectations.of_listing(listing)],
+        study_order=StudyOrder(send.study_order),
+        windows=send.windows,
+        zone=send.zone,
+        priority=send.priority,
+        again_of=send,
+        again_reason=reason[:400],
+    )
+    return sending.create_send(order, start=True)

@@ -1,0 +1,313 @@
+"""Holds: people pause a destination or all sending; the engine holds what does not work.
+
+A hold of the engine is never for good. A breaker lets one worker try when its delay is over; a
+blocked destination is asked again and again by one prober. Any association that the peer answers
+ends both, whoever opened it.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from random import random
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from sender.models import (
+    AssociationAttempt,
+    BatchState,
+    Destination,
+    Hold,
+    HoldKind,
+    Installation,
+    SendBatch,
+    SendState,
+)
+from sender.negotiation import retry
+from sender.negotiation.retry import RetryDecision
+from sender.services import tickets
+from sender.services.audit import write_entry
+
+SYSTEM = "system"
+LONGEST_REASON = 400
+LONGEST_PAUSE = timedelta(days=366)
+IDLE_PROBES = timedelta(days=1)
+"""A blocked destination for which nothing waits is asked for so long."""
+PROBE_SECONDS = 30.0
+"""Beside the destination's own timeouts, how long one who tries keeps others from trying."""
+_OF_ENGINE = (HoldKind.BLOCKED, HoldKind.BREAKER)
+
+
+class InvalidHold(ValueError):
+    """Sending can't be paused, or a hold can't be ended, like that; the message says why."""
+
+
+# What people do
+
+
+def pause(
+    destination: Destination | None, *, reason: str, until: datetime | None, actor: str
+) -> Hold:
+    """Pause sending to a destination, or all sending (None), until a time or until resumed.
+
+    What is being sent gets 5 s; nothing is lost, and no attempt is counted.
+
+    Raises:
+        InvalidHold: no reason is given, the end is not in the coming year, or it is paused already.
+    """
+    reason = " ".join(reason.split())
+    if not reason:
+        raise InvalidHold("Say why sending is paused: everybody will read it.")
+    now = timezone.now()
+    if until is not None and not now < until <= now + LONGEST_PAUSE:
+        raise InvalidHold("A pause ends in the future, within a year.")
+    with transaction.atomic():
+        _lock(destination)
+        earlier = Hold.objects.active().filter(destination=destination, kind=HoldKind.PAUSE).first()
+        if earlier is not None:
+            raise InvalidHold(f"It is paused already, by {earlier.set_by}: {earlier.reason}")
+        hold = Hold.objects.create(
+            destination=destination,
+            kind=HoldKind.PAUSE,
+            reason=reason[:LONGEST_REASON],
+            set_by=actor,
+            until=until,
+        )
+        _write(hold, "pause", actor)
+    return hold
+
+
+def resume(hold: Hold, actor: str) -> None:
+    """End a hold of any kind at once; what waits goes on.
+
+    Raises:
+        InvalidHold: it has ended already.
+    """
+    with transaction.atomic():
+        if not _end(hold, actor, timezone.now()):
+            raise InvalidHold("This hold has ended already.")
+
+
+def end_expired(now: datetime) -> None:
+    """End pauses whose time is over."""
+    for hold in Hold.objects.filter(ended_at=None, until__lte=now).select_related("destination"):
+        with transaction.atomic():
+            _end(hold, SYSTEM, hold.until or now)
+
+
+# What the engine does
+
+
+def open_breaker(
+    destination: Destination, decision: RetryDecision, detail: str, attempt: UUID | None
+) -> datetime:
+    """Keep others from calling a destination that can't be reached; return when one may try.
+
+    Associations that were begun before the breaker was opened change nothing any more.
+    """
+    with transaction.atomic():
+        _lock(destination)
+        hold = _of_engine(destination.pk)
+        if hold is None:
+            hold = Hold(destination=destination, kind=HoldKind.BREAKER, set_by=SYSTEM)
+        elif hold.kind == HoldKind.BLOCKED or _began_before(attempt, hold):
+            return hold.probe_at or timezone.now()
+        hold.failures += 1
+        _put_off(hold, decision, detail, attempt, _delay(decision, hold.failures))
+    assert hold.probe_at is not None
+    return hold.probe_at
+
+
+def block(
+    destination: Destination, decision: RetryDecision, detail: str, attempt: UUID | None
+) -> Hold:
+    """Hold a destination until a negotiation succeeds; a breaker over it is ended."""
+    with transaction.atomic():
+        _lock(destination)
+        hold = _of_engine(destination.pk)
+        if hold is not None and hold.kind == HoldKind.BREAKER:
+            Hold.objects.filter(pk=hold.pk).update(ended_at=timezone.now(), ended_by=SYSTEM)
+            hold = None
+        is_new = hold is None
+        if hold is None:
+            hold = Hold(destination=destination, kind=HoldKind.BLOCKED, set_by=SYSTEM)
+        hold.failures += 1
+        _put_off(hold, decision, detail, attempt, _probe_pause())
+        if is_new:
+            _write(hold, "block", SYSTEM)
+    return hold
+
+
+def answered(destination_id: int, attempt: UUID) -> None:
+    """Note that a destination answered a proposal: whatever the engine held there goes on."""
+    hold = _of_engine(destination_id)
+    if hold is None:
+        return
+    with transaction.atomic():
+        Hold.objects.filter(pk=hold.pk).update(association_uid=attempt)
+        _end(hold, SYSTEM, timezone.now())
+
+
+def end_idle_breaker(destination_id: int) -> None:
+    """End a breaker for which nothing waits any more: the next send finds out for itself."""
+    if not waiting_batches(destination_id).exists():
+        Hold.objects.filter(
+            destination_id=destination_id, kind=HoldKind.BREAKER, ended_at=None
+        ).update(ended_at=timezone.now(), ended_by=SYSTEM)
+
+
+def try_now(destination_id: int) -> None:
+    """Have what the engine holds tried at once, since a person wants to see it tried."""
+    now = timezone.now()
+    Hold.objects.filter(
+        destination_id=destination_id, kind__in=_OF_ENGINE, ended_at=None, probe_at__gt=now
+    ).update(probe_at=now)
+
+
+def take_probe(hold: Hold, *, seconds: float) -> bool:
+    """Take the right to try a destination; of all who want it at a time, one gets it.
+
+    Args:
+        seconds: how long nobody else may try, if this one says no more.
+    """
+    until = timezone.now() + timedelta(seconds=seconds)
+    mine = Hold.objects.filter(pk=hold.pk, ended_at=None, probe_at=hold.probe_at)
+    return mine.update(probe_at=until) == 1
+
+
+def take_breaker(hold: Hold) -> bool:
+    """Take the right to try, once the delay is over, with a batch."""
+    return take_probe(hold, seconds=PROBE_SECONDS + patience(hold.destination))
+
+
+def give_back(hold: Hold) -> None:
+    """Give the right to try back, unused."""
+    Hold.objects.filter(pk=hold.pk, ended_at=None).update(probe_at=timezone.now())
+
+
+def take_blocked(hold_id: int) -> Hold | None:
+    """Take the right to negotiate with a blocked destination; None: it is not time, or taken."""
+    hold = due_probes(timezone.now()).select_related("destination").filter(pk=hold_id).first()
+    if hold is None or not take_probe(hold, seconds=_probe_pause()):
+        return None
+    return hold
+
+
+def due_probes(now: datetime) -> QuerySet[Hold]:
+    """Return the blocked destinations that it is time to ask."""
+    return Hold.objects.active().filter(kind=HoldKind.BLOCKED, probe_at__lte=now)
+
+
+def is_worth_asking(hold: Hold, now: datetime) -> bool:
+    """Tell whether something waits for a blocked destination, or it was blocked lately."""
+    assert hold.destination_id is not None
+    return now < hold.started_at + IDLE_PROBES or waiting_batches(hold.destination_id).exists()
+
+
+def waiting_batches(destination_id: int) -> QuerySet[SendBatch]:
+    """Return the batches that would be sent in the background if the destination worked."""
+    return SendBatch.objects.filter(
+        destination_id=destination_id,
+        state=BatchState.READY,
+        send__state__in=(SendState.QUEUED, SendState.RUNNING),
+        send__inline=False,
+    )
+
+
+def patience(destination: Destination | None) -> float:
+    """Return how long opening an association may take, in seconds."""
+    if destination is None:
+        return 0.0
+    seconds: float = destination.connect_timeout + destination.acse_timeout
+    return seconds + (destination.tls_timeout if destination.tls else 0.0)
+
+
+def _of_engine(destination_id: int) -> Hold | None:
+    held = Hold.objects.filter(destination_id=destination_id, kind__in=_OF_ENGINE, ended_at=None)
+    return held.select_related("destination").first()
+
+
+def _lock(destination: Destination | None) -> None:
+    """Keep others from setting a hold of the destination (of any, for all) in this transaction."""
+    if destination is None:
+        Installation.objects.select_for_update().get()
+    else:
+        Destination.objects.select_for_update().get(pk=destination.pk)
+
+
+def _began_before(attempt: UUID | None, hold: Hold) -> bool:
+    if attempt is None:
+        return False
+    begun = AssociationAttempt.objects.filter(pk=attempt).values_list("started_at", flat=True)
+    started_at = begun.first()
+    return started_at is not None and started_at < hold.started_at
+
+
+def _put_off(
+    hold: Hold, decision: RetryDecision, detail: str, attempt: UUID | None, seconds: float
+) -> None:
+    hold.rule = decision.rule
+    hold.reason = f"{decision.reason} {detail}".strip()[:LONGEST_REASON]
+    hold.association_uid = attempt
+    hold.probe_at = timezone.now() + timedelta(seconds=seconds)
+    hold.save()
+
+
+def _delay(decision: RetryDecision, attempt: int) -> float:
+    return retry.delay(
+        decision,
+        attempt,
+        base_seconds=settings.RETRY_BASE_SECONDS,
+        jitter=random(),  # noqa: S311 - spreads load, guards nothing
+    )
+
+
+def _probe_pause() -> float:
+    return float(retry.PROBE_UNITS * settings.RETRY_BASE_SECONDS)
+
+
+def _end(hold: Hold, actor: str, at: datetime) -> bool:
+    ended = Hold.objects.filter(pk=hold.pk, ended_at=None).update(ended_at=at, ended_by=actor)
+    if not ended:
+        return False
+    if hold.kind != HoldKind.BREAKER or actor != SYSTEM:
+        _write(hold, "resume", actor)
+    if hold.destination_id is not None and hold.kind in _OF_ENGINE:
+        SendBatch.objects.filter(
+            destination_id=hold.destination_id,
+            state=BatchState.READY,
+            rule=hold.rule,
+            next_attempt_at__gt=at,
+        ).update(next_attempt_at=at)
+    _wake(hold.destination_id)
+    return True
+
+
+def _wake(destination_id: int | None) -> None:
+    """Have what waits go on without waiting for the next tick."""
+    ready = SendBatch.objects.filter(state=BatchState.READY, next_attempt_at__lte=timezone.now())
+    concerned = Q() if destination_id is None else Q(destination_id=destination_id)
+    found: Iterable[int] = (
+        ready.filter(concerned).order_by().values_list("destination_id", flat=True).distinct()
+    )
+    for number in list(found)[: tickets.MOST_WAITING]:
+        tickets.issue_work(number)
+
+
+def _write(hold: Hold, verb: str, actor: str) -> None:
+    """Put what happened to a hold on record."""
+    subject = "sending" if hold.destination is None else "destination"
+    facts = {
+        "kind": hold.kind,
+        "reason": hold.reason,
+        "rule": hold.rule,
+        "until": hold.until.isoformat() if hold.until else None,
+    }
+    write_entry(
+        actor=actor,
+        action=f"{subject}.{verb}",
+        subject=str(hold.destination or "all sending"),
+        facts={name: value for name, value in facts.items() if value},
+    )

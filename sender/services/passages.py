@@ -1,0 +1,184 @@
+"""An association at work: what it carries, and the thread that looks after it each second.
+
+That thread holds the leases, ends the work when the gate closes (services/gate.py), hands out a new
+share of the limits, and takes in how the peer keeps up (services/limits.py).
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
+
+from sender.models import Send, SendBatch
+from sender.negotiation import pacing
+from sender.negotiation.outcomes import StoreOutcome
+from sender.services import gate, limits, recording
+from sender.services.associating import RecordedAssociation
+from sender.services.gate import View
+from sender.services.journal import Journal
+from sender.services.leases import BatchLease, SlotLease, extend_batch, extend_slot
+from sender.services.limits import SharePacer
+from sender.services.results import Change
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5
+"""How long the C-STORE in flight may take once its time is over."""
+BEAT_SECONDS = 1
+EXTEND_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """What is not worth trying any more within a batch, and by which rule."""
+
+    rule: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Run:
+    """A batch at work: what has come of it since the last group was written.
+
+    Attributes:
+        parked: SOP class and transfer syntax of what no context carried.
+        barred: what is not tried any more, by SOP class, "" for all.
+    """
+
+    batch: SendBatch
+    send: Send
+    lease: BatchLease
+    journal: Journal
+    acknowledged: int = 0
+    results: list[recording.InstanceResult] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    parked: set[tuple[str, str]] = field(default_factory=set)
+    barred: dict[str, Barred] = field(default_factory=dict)
+    written_at: float = field(default_factory=time.monotonic)
+    is_lost: bool = False
+
+
+@dataclass(slots=True)
+class Passage:
+    """An association at work for one batch after another, and when to stop.
+
+    Attributes:
+        number: instances tried so far.
+        stopping: nothing more is to be begun.
+        ends_at: when what is in flight is cut off (of the monotonic clock); None: it may finish.
+        is_interrupted: we cut it off.
+        pacer: how fast it may go; None: nothing is limited.
+        in_use: associations that are open to the destination, this one included.
+        answers: outcomes that nobody has taken in for the pace yet.
+    """
+
+    opened: RecordedAssociation
+    slot: SlotLease
+    is_stopping: Callable[[], bool]
+    pacer: SharePacer | None = None
+    number: int = 0
+    run: Run | None = None
+    in_use: int = 1
+    ends_at: float | None = None
+    is_interrupted: bool = False
+    answers: deque[StoreOutcome] = field(default_factory=deque)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def at_work(self) -> Run:
+        """The batch at work."""
+        assert self.run is not None
+        return self.run
+
+    def end(self) -> None:
+        """Begin nothing more, and let what is in flight have 5 s."""
+        if self.ends_at is None:
+            self.ends_at = time.monotonic() + GRACE_SECONDS
+        self.stopping.set()
+
+
+def begin(passage: Passage) -> None:
+    """Look at gate and limits before the first instance: nothing begins that is held by now."""
+    view = gate.look_at_work(passage.at_work.send.pk)
+    destination = view.send.destination
+    share = limits.share_of(destination, timezone.now(), view.in_use)
+    if limits.is_ever_limited(destination) or not share.is_free:
+        passage.pacer = SharePacer(share)
+    _take_in(passage, view)
+
+
+def _take_in(passage: Passage, view: View) -> None:
+    """Take in how the destination stands: the share of its limits, and whether to stop."""
+    passage.in_use = view.in_use
+    destination, now = view.send.destination, timezone.now()
+    share = limits.share_of(destination, now, view.in_use)
+    if passage.pacer is not None:
+        passage.pacer.share(share)
+    if view.closed is not None:
+        passage.end()
+    # A transfer that began without limits can't slow down: the next association does.
+    is_too_fast = passage.pacer is None and not share.is_free
+    if is_too_fast or passage.slot.number > limits.pace_of(destination, now).associations:
+        passage.stopping.set()
+
+
+def keep(passage: Passage) -> None:
+    """Look after an association until it has ended; the body of a thread of its own."""
+    keeper = _Keeper(passage)
+    try:
+        while not passage.ended.wait(BEAT_SECONDS):
+            keeper.beat()
+        keeper.take_in_answers()
+    except (DatabaseError, InterfaceError):
+        logger.warning("The database is away; the last answers don't count for the pace.")
+    finally:
+        connection.close()
+
+
+class _Keeper:
+    """Looks after an association."""
+
+    def __init__(self, passage: Passage) -> None:
+        self._passage = passage
+        self._extended_at = time.monotonic()
+
+    def beat(self) -> None:
+        """Do what is due; a database that is away is awaited."""
+        passage = self._passage
+        if passage.is_stopping() or passage.at_work.is_lost:
+            passage.end()
+        try:
+            if passage.ends_at is None:
+                _take_in(passage, gate.look_at_work(passage.at_work.send.pk))
+            self._extend()
+            self.take_in_answers()
+        except (DatabaseError, InterfaceError) as error:
+            connection.close()
+            logger.warning("The database is away: %s", str(error).strip())
+        if passage.ends_at is not None and time.monotonic() >= passage.ends_at:
+            passage.is_interrupted = True
+            passage.opened.association.interrupt()
+
+    def _extend(self) -> None:
+        if time.monotonic() - self._extended_at < EXTEND_SECONDS:
+            return
+        self._extended_at = time.monotonic()
+        passage, run = self._passage, self._passage.at_work
+        recording.extend_lease(passage.opened.attempt.uid, EXTEND_SECONDS * 6)
+        held = extend_batch(run.lease) and extend_slot(passage.slot)
+        if not held and passage.run is run:
+            run.is_lost = True
+
+    def take_in_answers(self) -> None:
+        """Let the pace of the destination follow what the peer answered since the last beat."""
+        passage = self._passage
+        outcomes = [passage.answers.popleft() for _ in range(len(passage.answers))]
+        answers = pacing.answers_of(outcomes, at=timezone.now(), in_use=passage.in_use)
+        if answers.count:
+            limits.note(passage.at_work.send.destination_id, answers)
