@@ -5,11 +5,13 @@ transfer syntaxes. Pixels come from one seeded generator; no value comes from a 
 """
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,18 @@ def data_set(name: str, count: int, folder: Path) -> DataSet:
             Path(work).rename(target)
     told = json.loads(made.read_text())
     return DataSet(name, target / "files", told["count"], told["bytes"])
+
+
+@contextmanager
+def under_new_names(data: DataSet) -> Iterator[DataSet]:
+    """Give the files names under which nobody has seen them, until the block ends.
+
+    The product remembers what it has read; measured is how it sends what it does not know yet.
+    """
+    with tempfile.TemporaryDirectory(prefix="new-", dir=data.folder.parent.parent) as work:
+        folder = Path(work) / "files"
+        shutil.copytree(data.folder, folder, copy_function=os.link)
+        yield replace(data, folder=folder)
 
 
 def warm(data: DataSet) -> None:

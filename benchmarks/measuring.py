@@ -53,10 +53,20 @@ class Tree:
         """Return what all of them have used, those that have ended included."""
         return sum(_cpu_ticks(pid) for pid in self.pids()) / TICKS
 
-    def reset_peaks(self) -> None:
-        """Let the peaks of memory start from what is resident now."""
+    def reset_peaks(self) -> dict[int, int]:
+        """Let the peaks of memory start from what is resident now, and return that by process."""
         for pid in self.pids():
             Path(f"/proc/{pid}/clear_refs").write_text(RESET_PEAK)
+        return {pid: _peak(pid) for pid in self.pids()}
+
+    def growth_bytes(self, before: Mapping[int, int]) -> int:
+        """Return how far the process that grew most has grown; a new one grows from the smallest.
+
+        Args:
+            before: what `reset_peaks` returned.
+        """
+        smallest = min(before.values())
+        return max(_peak(pid) - before.get(pid, smallest) for pid in self.pids())
 
     def peak_bytes(self) -> int:
         """Return the peak of the largest process."""

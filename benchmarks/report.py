@@ -62,7 +62,7 @@ def _figures(group: Group, runs: Sequence[Trial]) -> Figures | None:
     good = _good(runs)
     if not good:
         return None
-    growth = [m.peak_bytes - m.idle_bytes for m in good if m.idle_bytes is not None]
+    growth = [m.growth_bytes for m in good if m.growth_bytes is not None]
     return Figures(
         seconds=statistics.median(m.seconds for m in good),
         cpu_per_1000=statistics.median(m.cpu_seconds for m in good) / group.count * 1000,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.data_sets import DataSet
+from benchmarks.data_sets import DataSet, under_new_names
 from benchmarks.measuring import Finished, Tree, busy_seconds, run
 from benchmarks.receivers import (
     AE_TITLE,
@@ -47,7 +47,8 @@ class Measured:
         peak_bytes: of the sender's largest process.
         idle_bytes: of that process when it had nothing to send; None if that was not measured.
         sent: how many instances the sender says that it has sent.
-        idle_bytes: memory of its largest process with nothing, or one tiny instance, to send.
+        growth_bytes: the peak of the process that grew most, beyond what it had with nothing, or
+            one tiny instance, to send; None if that is not known.
         warm_up: instances that it had sent to the same receiver before it was measured.
     """
 
@@ -57,7 +58,7 @@ class Measured:
     peak_bytes: int
     strange_seconds: float
     sent: int
-    idle_bytes: int | None = None
+    growth_bytes: int | None = None
     warm_up: int = 0
 
 
@@ -174,14 +175,15 @@ class Inline:
 
     def send(self, data: DataSet) -> Measured:
         server = self._site.server_cpu_seconds()
-        finished = self._site.send(data.folder, self._associations, inline=True)
+        with under_new_names(data) as new:
+            finished = self._site.send(new.folder, self._associations, inline=True)
         server = self._site.server_cpu_seconds() - server
         return _of_product(
             finished,
             cpu_seconds=finished.cpu_seconds + server,
             peak_bytes=finished.peak_bytes,
             strange_seconds=finished.strange_seconds - server,
-            idle_bytes=self._idle,
+            growth_bytes=max(0, finished.peak_bytes - self._idle),
         )
 
 
@@ -200,11 +202,12 @@ class Cluster:
     def send(self, data: DataSet) -> Measured:
         with self._site.sender(self._associations) as tree:
             self._site.warm_up(self._single.folder, self._associations)
-            return replace(self._measure(tree, data), warm_up=self._single.count)
+            with under_new_names(data) as new:
+                measured = self._measure(tree, new)
+            return replace(measured, warm_up=self._single.count)
 
     def _measure(self, tree: Tree, data: DataSet) -> Measured:
-        tree.reset_peaks()
-        idle = tree.peak_bytes()
+        idle = tree.reset_peaks()
         before = tree.cpu_seconds() + self._site.server_cpu_seconds()
         finished = self._site.send(data.folder, self._associations, inline=False)
         used = tree.cpu_seconds() + self._site.server_cpu_seconds() - before
@@ -213,7 +216,7 @@ class Cluster:
             cpu_seconds=used,
             peak_bytes=tree.peak_bytes(),
             strange_seconds=finished.strange_seconds - used,
-            idle_bytes=idle,
+            growth_bytes=tree.growth_bytes(idle),
         )
 
 
@@ -245,7 +248,7 @@ class OrthancJob:
         tree = self._orthanc.tree
         studies = self._orthanc.ask("/studies")
         tree.reset_peaks()
-        idle, cpu_seconds = tree.peak_bytes(), tree.cpu_seconds()
+        cpu_seconds = tree.cpu_seconds()
         began, busy = time.perf_counter(), busy_seconds()
         order = {"Resources": studies, "Synchronous": True, "Timeout": 600}
         told = self._orthanc.ask("/modalities/sink/store", order, seconds=LIMIT_SECONDS)
@@ -258,7 +261,6 @@ class OrthancJob:
             peak_bytes=tree.peak_bytes(),
             strange_seconds=busy_seconds() - busy - cpu_seconds,
             sent=data.count - int(told["FailedInstancesCount"]),
-            idle_bytes=idle,
         )
 
 
@@ -268,7 +270,7 @@ def _of_product(
     cpu_seconds: float,
     peak_bytes: int,
     strange_seconds: float,
-    idle_bytes: int,
+    growth_bytes: int,
 ) -> Measured:
     """Read what `send --json` tells.
 
@@ -283,5 +285,5 @@ def _of_product(
         peak_bytes=peak_bytes,
         strange_seconds=strange_seconds,
         sent=told["instances"]["sent"],
-        idle_bytes=idle_bytes,
+        growth_bytes=growth_bytes,
     )
