@@ -26,7 +26,7 @@ from benchmarks.receivers import NotStarted, Ports, receiving
 from benchmarks.report import HEADER
 from benchmarks.rounds import Course, Round, chosen, run_round
 from benchmarks.senders import Bench, databases_of
-from benchmarks.sites import Site, made_site
+from benchmarks.sites import SQLITE, Site, made_site
 
 DEFAULT_FOLDER = Path(tempfile.gettempdir()) / "concordat-benchmark"
 
@@ -35,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for; return the exit code."""
     options = _parse(arguments)
     try:
-        rounds = chosen(receivers=options.receivers, sets=options.sets, senders=options.senders)
+        rounds = chosen(
+            receivers=options.receivers,
+            sets=options.sets,
+            senders=options.senders,
+            databases=options.databases,
+        )
         _measure(rounds, options)
     except NotStarted as error:
         print(error, file=sys.stderr)
@@ -48,6 +53,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--receivers", type=_words, default=[], help="only rounds to these")
     parser.add_argument("--sets", type=_words, default=[], help="only these, of A,B,C,D")
     parser.add_argument("--senders", type=_words, default=[], help="these, whatever the round has")
+    parser.add_argument(
+        "--databases", type=_words, default=[SQLITE], help="sqlite (default), postgresql, or both"
+    )
     parser.add_argument("--repeat", type=int, default=5, help="runs of each sender (default 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="which part of each set to send")
     parser.add_argument(

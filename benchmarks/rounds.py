@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,10 +10,12 @@ from pathlib import Path
 from benchmarks.data_sets import FULL, DataSet, data_set, warm
 from benchmarks.receivers import NotStarted, Ports, receiving
 from benchmarks.report import Group, Trial, rows
-from benchmarks.senders import Bench, Measured, Sender, make_sender
+from benchmarks.senders import Bench, Measured, Sender, make_sender, product
+from benchmarks.sites import SQLITE
 
 OURS = ("concordat-1", "concordat-2", "concordat-4", "cluster-1", "cluster-2", "cluster-4")
 TUNED = ("dcmsend-nodelay", "storescu-nodelay")
+JOB = ("concordat-1", "cluster-1", "orthanc-job-nodelay")
 PLAIN = ("dcmsend", "storescu", "pynetdicom")
 
 
@@ -38,12 +40,14 @@ def _whole(receiver: str, senders: tuple[str, ...], sets: str) -> tuple[Round, .
 
 
 ROUNDS = (
-    *_whole("null", (*OURS, *TUNED, "orthanc-job-nodelay"), "AB"),
-    *_whole("null", (*OURS, *TUNED), "C"),
+    *_whole("null", (*OURS, *TUNED), "ABC"),
     # storescu can't propose all that set D needs in one association.
     *_whole("null", (*OURS, "dcmsend-nodelay", "orthanc-job-nodelay"), "D"),
     *_whole("storescp-nodelay", (*OURS, *TUNED), "ABC"),
     *_whole("storescp-nodelay", (*OURS, "dcmsend-nodelay"), "D"),
+    # Each instance of a job costs Orthanc more, the more the job has: it gets jobs of a usual size.
+    Round("null", "A", 600, JOB, "orthanc-job-nodelay"),
+    Round("null", "B", 1000, JOB, "orthanc-job-nodelay"),
     # As they come, they need some 40 ms for each instance: hundreds tell as much as thousands.
     Round("null", "A", 300, ("concordat-1", *PLAIN), "dcmsend"),
     Round("null", "B", 1000, ("concordat-1", *PLAIN, "orthanc-job"), "dcmsend"),
@@ -56,8 +60,17 @@ ROUNDS = (
 )
 
 
-def chosen(*, receivers: Sequence[str], sets: Sequence[str], senders: Sequence[str]) -> list[Round]:
+def chosen(
+    *,
+    receivers: Sequence[str],
+    sets: Sequence[str],
+    senders: Sequence[str],
+    databases: Sequence[str],
+) -> list[Round]:
     """Return the rounds that were asked for; an empty choice leaves all as they are.
+
+    Args:
+        databases: what the product runs on, each of its senders on each of them.
 
     Raises:
         NotStarted: nothing is left.
@@ -69,7 +82,19 @@ def chosen(*, receivers: Sequence[str], sets: Sequence[str], senders: Sequence[s
     ]
     if not left:
         raise NotStarted("No round has these receivers and sets.")
-    return [replace(each, senders=tuple(senders)) if senders else each for each in left]
+    return [
+        replace(each, senders=tuple(on_databases(senders or each.senders, databases)))
+        for each in left
+    ]
+
+
+def on_databases(senders: Sequence[str], databases: Sequence[str]) -> Iterator[str]:
+    """Yield the senders, those of the product once for each database."""
+    for name in senders:
+        if product(name) is None:
+            yield name
+        else:
+            yield from (name + ("" if base == SQLITE else f"-{base}") for base in databases)
 
 
 @dataclass(frozen=True, slots=True)

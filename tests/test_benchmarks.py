@@ -13,7 +13,7 @@ from benchmarks.data_sets import DataSet, data_set, under_new_names
 from benchmarks.goals import CPU_PER_1000, Figures, judge
 from benchmarks.receivers import NotStarted, Ports, program, receiving
 from benchmarks.report import Group, Trial, rows
-from benchmarks.rounds import chosen
+from benchmarks.rounds import chosen, on_databases
 from benchmarks.senders import Measured, product
 from sender.dicom import files
 from sender.negotiation.instances import ScannedInstance
@@ -100,11 +100,18 @@ def test_a_sender_is_known_by_its_name(name: str, parts: tuple[str, int, str] | 
 
 
 def test_rounds_are_chosen_by_receiver_and_set() -> None:
-    found = chosen(receivers=["storescp"], sets=["A", "D"], senders=["concordat-1"])
+    found = chosen(
+        receivers=["storescp"], sets=["A", "D"], senders=["concordat-1"], databases=["sqlite"]
+    )
     assert {(each.receiver, each.name) for each in found} == {("storescp", "A"), ("storescp", "D")}
     assert {each.senders for each in found} == {("concordat-1",)}
     with pytest.raises(NotStarted):
-        chosen(receivers=["storescp"], sets=["C"], senders=[])
+        chosen(receivers=["storescp"], sets=["C"], senders=[], databases=["sqlite"])
+
+
+def test_only_the_product_runs_on_each_database() -> None:
+    found = on_databases(["cluster-2", "dcmsend"], ["sqlite", "postgresql"])
+    assert list(found) == ["cluster-2", "cluster-2-postgresql", "dcmsend"]
 
 
 def digests(data: DataSet) -> list[str]:
