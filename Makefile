@@ -6,7 +6,7 @@ RUN_STAMP := $(VENV)/.run-installed
 TEST_STAMP := $(VENV)/.test-installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test test-fast check format clean
+.PHONY: run test test-fast check bench format clean
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python manage.py up $(ARGS)
@@ -27,6 +27,9 @@ check: $(TEST_STAMP)
 	$(BIN)/mypy
 	CONCORDAT_DATA_DIR=$(VENV)/check $(BIN)/python manage.py makemigrations --check --dry-run
 	$(PYTEST) -q tests/test_docs.py tests/test_architecture.py
+
+bench: $(TEST_STAMP)
+	$(BIN)/python benchmarks/send.py $(ARGS)
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix --exit-zero .
