@@ -1,6 +1,7 @@
 """What a scan learns of a file, as values: an instance that could be sent, or why there is none."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class ScannedInstance:
         study_instance: Study Instance UID, "" if absent.
         series_instance: Series Instance UID, "" if absent.
         modality: Modality (0008,0060), "" if absent.
+        study_date: Study Date (0008,0020) as YYYYMMDD, "" if absent or no date.
+        values: the text of the attributes that the scan was asked for, by tag; only for filters.
     """
 
     path: str
@@ -44,6 +47,8 @@ class ScannedInstance:
     study_instance: str = ""
     series_instance: str = ""
     modality: str = ""
+    study_date: str = ""
+    values: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     @property
     def dataset_length(self) -> int:
@@ -53,16 +58,20 @@ class ScannedInstance:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A regular file that is no sendable instance.
+    """Something at or below a source that is no sendable instance.
 
     Attributes:
         path: absolute path.
         relative_path: the path below the source that was listed, for people.
         reason: one clause in the user's words, without patient data: "not a DICOM file", …
         sop_instance: its SOP Instance UID where it could be read, else "".
+        size: bytes of the whole file; 0 if it is no regular file or can't be looked at.
+        mtime_ns: its modification time, as of an instance; 0 likewise.
     """
 
     path: str
     relative_path: str
     reason: str
     sop_instance: str = ""
+    size: int = 0
+    mtime_ns: int = 0

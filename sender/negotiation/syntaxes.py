@@ -67,6 +67,11 @@ class TransferSyntax:
     big_endian: bool = False
     retired: bool = False
 
+    @property
+    def implicit(self) -> bool:
+        """Whether value representations are left to the dictionary, PS3.5 annex A.1."""
+        return self.keyword.endswith("ImplicitVRLittleEndian")
+
 
 # fmt: off
 TRANSFER_SYNTAXES: tuple[TransferSyntax, ...] = (
