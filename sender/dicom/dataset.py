@@ -25,6 +25,7 @@ LONGEST_VALUE = 4096
 LONGEST_HEADER = 12
 _MOST_KNOWN = 1 << 15
 _LONGEST_KNOWN = 1 << 16
+_NATIVE_PIXEL_DATA = (b"\xe0\x7f\x10\x00OW\0\0", b"\xe0\x7f\x10\x00OB\0\0")
 _NO_DATA = frozenset({0x0000, 0x0002, 0xFFFE})
 """Groups that no data set has at its top level: commands, file meta information, delimiters."""
 _LONG_VRS = frozenset(
@@ -62,9 +63,9 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """How elements are written."""
+    """How elements are written; there are three ways, each the same object everywhere."""
 
     implicit: bool
     big_endian: bool = False
@@ -72,6 +73,7 @@ class Encoding:
 
 IMPLICIT = Encoding(implicit=True)
 EXPLICIT = Encoding(implicit=False)
+BIG_ENDIAN = Encoding(implicit=False, big_endian=True)
 
 
 @dataclass(slots=True)
@@ -79,23 +81,20 @@ class Findings:
     """What a walk found at the top level.
 
     Attributes:
-        values: wanted elements: value representation (b"" in implicit VR) and value as encoded.
+        values: wanted elements by tag, as encoded.
+        vrs: their value representations, b"" in implicit VR.
         pixel_data_at: where the value of Pixel Data begins; 0: there are none.
         pixel_data_ends_at: where the element ends.
         encapsulated: pixel data are a sequence of fragments, PS3.5 annex A.4.
         first_fragment: position and length of the first one behind the Basic Offset Table.
     """
 
-    values: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    values: dict[int, bytes] = field(default_factory=dict)
+    vrs: dict[int, bytes] = field(default_factory=dict)
     pixel_data_at: int = 0
     pixel_data_ends_at: int = 0
     encapsulated: bool = False
     first_fragment: tuple[int, int] | None = None
-
-    def raw(self, tag: int) -> bytes:
-        """Return a wanted value as encoded, b"" if absent."""
-        found = self.values.get(tag)
-        return found[1] if found else b""
 
 
 def walk(
@@ -115,8 +114,22 @@ def walk(
         Malformed: it is cut off, mislabelled, nested too deeply, or no data set at all.
     """
     findings = findings or Findings()
+    if _is_native_rest(reader, start, encoding, findings):
+        return findings
     _Walker(reader, encoding, wanted, findings).elements(start, depth=0)
     return findings
+
+
+def _is_native_rest(reader: Reader, at: int, encoding: Encoding, findings: Findings) -> bool:
+    """Tell whether native pixel data are all that is left: a frequent and the shortest walk."""
+    here = at - reader.start
+    header = reader.window[here : here + 12]
+    if header[:8] not in _NATIVE_PIXEL_DATA or encoding is not EXPLICIT:
+        return False
+    if at + 12 + int.from_bytes(header[8:], "little") != reader.size:
+        return False
+    findings.pixel_data_at, findings.pixel_data_ends_at = at + 12, reader.size
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +159,13 @@ class _Walker:
         self._reader = reader
         self._wanted = wanted
         self._findings = findings
-        self._implicit = encoding.implicit
+        self._encoding = encoding
         self._by_heart = _by_heart(encoding, wanted)
-        self._formats = _BIG_ENDIAN if encoding.big_endian else _LITTLE_ENDIAN
+        self._formats = _BIG if encoding.big_endian else _LITTLE
 
     def elements(self, position: int, *, depth: int) -> int:
         """Walk a data set (depth 0) or an item; return the position after it."""
-        reader, values = self._reader, self._findings.values
+        reader, values, vrs = self._reader, self._findings.values, self._findings.vrs
         skipped, wanted = self._by_heart.skipped, {} if depth else self._by_heart.wanted
         window, base = reader.window, reader.start
         previous = at = position - base
@@ -160,8 +173,8 @@ class _Walker:
             header = window[at : at + 8]
             step = skipped.get(header)
             if step is None and (met := wanted.get(header)) and at + met[2] <= len(window):
-                tag, vr, step = met
-                values[tag] = vr, window[at + 8 : at + step]
+                tag, vrs[tag], step = met
+                values[tag] = window[at + 8 : at + step]
             if step is not None:
                 previous = at
                 at += step
@@ -202,7 +215,8 @@ class _Walker:
         if tag == PIXEL_DATA and not depth:
             self._findings.pixel_data_at, self._findings.pixel_data_ends_at = value_at, end
         elif tag in self._wanted and not depth and length <= LONGEST_VALUE:
-            self._findings.values[tag] = vr, self._reader.at(value_at, length)
+            self._findings.values[tag] = self._reader.at(value_at, length)
+            self._findings.vrs[tag] = vr
         if value_at == position + 8 and length < _LONGEST_KNOWN:
             self._learn(header[:8], tag, vr, 8 + length)
         return end
@@ -217,23 +231,17 @@ class _Walker:
 
     def _parse(self, header: bytes, position: int) -> tuple[int, bytes, int, int]:
         """Return an element's tag, value representation, length, and where its value begins."""
-        formats = self._formats
         if len(header) < 8:
             raise Malformed(f"it is cut off within a data element at byte {position}")
-        group, number, vr, length = formats.explicit.unpack_from(header)
-        tag = group << 16 | number
-        if self._implicit or group == 0xFFFE:
-            return tag, b"", formats.length.unpack_from(header, 4)[0], position + 8
-        if vr in _SHORT_VRS:
-            return tag, vr, length, position + 8
-        if vr not in _LONG_VRS:
+        tag, vr, length, _, ends = split_header(header, self._encoding)
+        if not ends:
             raise Malformed(
                 f"element {_name(tag)} at byte {position} has no value representation, "
                 "as explicit VR needs"
             )
-        if len(header) < LONGEST_HEADER:
+        if len(header) < ends:
             raise Malformed(f"it is cut off within a data element at byte {position}")
-        return tag, vr, formats.length.unpack_from(header, 8)[0], position + 12
+        return tag, vr, length, position + ends
 
     def _undefined(self, tag: int, vr: bytes, value_at: int, depth: int) -> int:
         """Walk an element of undefined length: encapsulated pixel data, or a sequence."""
@@ -293,6 +301,29 @@ class _Walker:
         return end
 
 
+def split_header(header: bytes, encoding: Encoding) -> tuple[int, bytes, int, int, int]:
+    """Split the header of a data element, PS3.5 section 7.1; delimiters have none to represent.
+
+    Args:
+        header: 12 bytes, or 8 at least if no more are there.
+
+    Returns:
+        tag, value representation, length, how many bytes the length has, and how many the whole
+        header has: 0 if explicit VR is wanted but there is none.
+    """
+    formats = _BIG if encoding.big_endian else _LITTLE
+    group, number, vr, length = formats.explicit.unpack_from(header)
+    tag = group << 16 | number
+    if encoding.implicit or group == 0xFFFE:
+        return tag, b"", formats.length.unpack_from(header, 4)[0], 4, 8
+    if vr in _SHORT_VRS:
+        return tag, vr, length, 2, 8
+    if vr not in _LONG_VRS:
+        return tag, vr, 0, 0, 0
+    long = formats.length.unpack_from(header, 8)[0] if len(header) >= LONGEST_HEADER else 0
+    return tag, vr, long, 4, 12
+
+
 class _Formats:
     """How headers are packed in one byte order."""
 
@@ -303,7 +334,7 @@ class _Formats:
         self.item_end = struct.pack(f"{order}HH", ITEM_END >> 16, ITEM_END & 0xFFFF)
 
 
-_LITTLE_ENDIAN, _BIG_ENDIAN = _Formats("<"), _Formats(">")
+_LITTLE, _BIG = _Formats("<"), _Formats(">")
 
 
 def _bounded(known: dict[bytes, _Known]) -> dict[bytes, _Known]:

@@ -68,8 +68,7 @@ def list_files(
     if not stat.S_ISDIR(found.st_mode):
         yield _entry(source, _printable(os.path.basename(source)), found)
         return
-    is_wanted = _matcher(patterns)
-    tally = tally or Tally()
+    is_wanted, tally = _matcher(patterns), tally or Tally()
     below = len(os.path.join(source, ""))
     waiting = [source]
     while waiting:
@@ -80,31 +79,33 @@ def list_files(
             relative = _printable(folder[below:]) or "."
             yield Unreadable(folder, relative, f"the folder {_cause(error)}")
             continue
-        folders = []
+        folders: list[str] = []
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-            elif is_wanted is None or is_wanted(entry.name):
-                yield _listed(entry, _printable(entry.path[below:]))
-            else:
+            if is_wanted is not None and not is_wanted(entry):
                 tally.left_out += 1
+            elif found := _listed(entry, below, folders):
+                yield found
         waiting += reversed(folders)
 
 
 _name = operator.attrgetter("name")
 
 
-def _matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
-    """Return whether a name is wanted, as a function; None if all are."""
+def _matcher(patterns: Sequence[str]) -> Callable[[os.DirEntry[str]], bool] | None:
+    """Return whether an entry is wanted, as a function; None if all are. Folders always are."""
     included = _union([pattern for pattern in patterns if not pattern.startswith("!")])
     excluded = _union([pattern[1:] for pattern in patterns if pattern.startswith("!")])
     if included is None and excluded is None:
         return None
 
-    def is_wanted(name: str) -> bool:
-        if included is not None and not included.match(name):
-            return False
-        return excluded is None or not excluded.match(name)
+    def is_wanted(entry: os.DirEntry[str]) -> bool:
+        name = entry.name
+        if (included is None or included.match(name)) and not (excluded and excluded.match(name)):
+            return True
+        try:
+            return entry.is_dir(follow_symlinks=False)
+        except OSError:
+            return True
 
     return is_wanted
 
@@ -114,11 +115,17 @@ def _union(patterns: Sequence[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
 
-def _listed(entry: os.DirEntry[str], relative: str) -> Entry | Unreadable:
+def _listed(entry: os.DirEntry[str], below: int, folders: list[str]) -> Entry | Unreadable | None:
+    """Return what an entry is; a folder is put with the others."""
+    path = entry.path
     try:
-        return _entry(entry.path, relative, entry.stat(follow_symlinks=False))
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(path)
+            return None
+        found = entry.stat(follow_symlinks=False)
     except OSError as error:
-        return Unreadable(entry.path, relative, _cause(error))
+        return Unreadable(path, _printable(path[below:]), _cause(error))
+    return _entry(path, _printable(path[below:]), found)
 
 
 def _entry(path: str, relative: str, found: os.stat_result) -> Entry | Unreadable:

@@ -5,10 +5,12 @@ import stat
 from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
+from typing import NamedTuple
 
 from sender.dicom import codestream, part10
 from sender.dicom.attributes import SPECIFIC_CHARACTER_SET, text_of
 from sender.dicom.dataset import (
+    BIG_ENDIAN,
     EXPLICIT,
     IMPLICIT,
     Encoding,
@@ -17,6 +19,7 @@ from sender.dicom.dataset import (
     looks_explicit,
     walk,
 )
+from sender.dicom.layouts import Layouts
 from sender.dicom.reading import FileReader, InflatingReader
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import DataKind, ScannedInstance, Unreadable
@@ -39,17 +42,13 @@ _ALWAYS = frozenset(
         STUDY_INSTANCE,
         SERIES_INSTANCE,
         LOSSY_IMAGE_COMPRESSION,
+        *part10.UIDS,
     }
 )
 _LOSSY = {b"00": False, b"01": True}
 _TOLD_BY_CODE_STREAM = frozenset({syntaxes.JPEG_2000, syntaxes.HTJ2K})
 _LONGEST_CODE = 16
 _PADDING = b"\0 "
-_DIRECTORY = MEDIA_STORAGE_DIRECTORY.encode()
-_NAMED = (
-    ("SOP Class UID", part10.SOP_CLASS, SOP_CLASS),
-    ("SOP Instance UID", part10.SOP_INSTANCE, SOP_INSTANCE),
-)
 _NO_VALUES: Mapping[int, str] = {}
 """Shared by all instances of scans that ask for none; nobody writes to it."""
 
@@ -68,35 +67,34 @@ def read_instance(
         OSError: the file can't be read.
     """
     found = os.fstat(file)
-    meta, findings = part10.FileMeta(), Findings()
+    findings = Findings()
+    values = findings.values
     try:
         reader = FileReader(file, _content_size(found))
-        meta = part10.read_file_meta(reader)
-        syntax = _transfer_syntax(meta, reader.size)
-        encoding = _encoding(reader, meta.ends_at, syntax)
-        _walk(reader, meta.ends_at, syntax, encoding, wanted, findings)
-        _check_identity(meta, findings)
-        _check_pixel_data(findings, syntax)
-        lossy = _is_lossy(reader, findings, syntax)
+        head = _read(reader, _layouts(wanted), findings)
+        values = findings.values
+        sop_class, sop_instance = _identity(values)
+        _check_pixel_data(findings, head.syntax)
+        lossy = _is_lossy(reader, findings, head.syntax)
     except (part10.NoDicomFile, Malformed) as error:
-        instance = _uid(findings.raw(SOP_INSTANCE)) or _uid(meta.uids.get(part10.SOP_INSTANCE, b""))
+        instance = _uid(values.get(SOP_INSTANCE, b"")) or _uid(values.get(part10.SOP_INSTANCE, b""))
         return Unreadable(
             path, relative_path, str(error), instance, found.st_size, found.st_mtime_ns
         )
-    raw = findings.raw
+    value = values.get
     return ScannedInstance(
         path,
         relative_path,
         found.st_size,
         found.st_mtime_ns,
-        _kind(_shared_uid(raw(SOP_CLASS)), syntax, lossy),
-        _uid(raw(SOP_INSTANCE)),
-        meta.ends_at,
-        _shared_uid(raw(STUDY_INSTANCE)),
-        _shared_uid(raw(SERIES_INSTANCE)),
-        _code(raw(MODALITY)),
-        _date(raw(STUDY_DATE)),
-        _texts(findings, wanted, encoding) if wanted else _NO_VALUES,
+        _kind(sop_class, head.syntax, lossy),
+        sop_instance,
+        head.dataset_at,
+        _shared_uid(value(STUDY_INSTANCE, b"")),
+        _shared_uid(value(SERIES_INSTANCE, b"")),
+        _code(value(MODALITY, b"")),
+        _date(value(STUDY_DATE, b"")),
+        _texts(findings, wanted, head.encoding) if wanted else _NO_VALUES,
     )
 
 
@@ -108,14 +106,52 @@ def _content_size(found: os.stat_result) -> int:
     return found.st_size
 
 
-def _transfer_syntax(meta: part10.FileMeta, size: int) -> str:
-    if meta.uids.get(part10.SOP_CLASS) == _DIRECTORY:
+@lru_cache(maxsize=64)
+def _layouts(wanted: frozenset[int]) -> Layouts:
+    return Layouts((_ALWAYS | wanted | {SPECIFIC_CHARACTER_SET}) if wanted else _ALWAYS)
+
+
+class _Head(NamedTuple):
+    """How a file is encoded, and where its data set begins."""
+
+    syntax: str
+    encoding: Encoding
+    dataset_at: int
+
+
+def _read(reader: FileReader, layouts: Layouts, findings: Findings) -> _Head:
+    """Walk a file to its end, from where a known layout ends, else from its beginning."""
+    matched = layouts.match(reader.window)
+    if matched is None:
+        return _read_whole(reader, layouts, findings)
+    layout, match = matched
+    findings.values, findings.vrs = layout.values(match), layout.vrs
+    walk(reader, match.end(), layout.encoding, layouts.wanted, findings)
+    return _Head(layout.syntax, layout.encoding, match.end(layout.border))
+
+
+def _read_whole(reader: FileReader, layouts: Layouts, findings: Findings) -> _Head:
+    window = reader.window
+    dataset_at = part10.read_file_meta(reader, findings.values)
+    syntax = _transfer_syntax(findings.values, dataset_at, reader.size)
+    if syntaxes.is_deflated(syntax):
+        inflating = InflatingReader(reader, dataset_at)
+        walk(inflating, 0, EXPLICIT, layouts.wanted, findings)
+        return _Head(syntax, EXPLICIT, dataset_at)
+    encoding = _encoding(reader, dataset_at, syntax)
+    walk(reader, dataset_at, encoding, layouts.wanted, findings)
+    layouts.learn(window, dataset_at, syntax, encoding)
+    return _Head(syntax, encoding, dataset_at)
+
+
+def _transfer_syntax(uids: Mapping[int, bytes], dataset_at: int, size: int) -> str:
+    if _shared_uid(uids.get(part10.SOP_CLASS, b"")) == MEDIA_STORAGE_DIRECTORY:
         raise part10.NoDicomFile("a DICOMDIR, which is an index and no instance")
-    if meta.ends_at >= size:
+    if dataset_at >= size:
         raise part10.NoDicomFile(
             "it is cut off within its file meta information, or has no data set"
         )
-    syntax = _shared_uid(meta.uids.get(part10.TRANSFER_SYNTAX, b""))
+    syntax = _shared_uid(uids.get(part10.TRANSFER_SYNTAX, b""))
     if not syntax:
         raise part10.NoDicomFile("no transfer syntax in its file meta information")
     return syntax
@@ -123,51 +159,33 @@ def _transfer_syntax(meta: part10.FileMeta, size: int) -> str:
 
 def _encoding(reader: FileReader, offset: int, syntax: str) -> Encoding:
     """Return how the data set is written; data of unknown syntaxes are looked at."""
-    encoding = _encoding_of(syntax)
-    if encoding is None:
+    known = syntaxes.find(syntax)
+    if known is None:
         return EXPLICIT if looks_explicit(reader, offset) else IMPLICIT
-    if encoding.implicit and looks_explicit(reader, offset):
-        name = syntaxes.short_name_of(syntax)
-        raise Malformed(f"it is labelled {name}, but its data are explicit VR")
-    return encoding
+    if not known.implicit:
+        return BIG_ENDIAN if known.big_endian else EXPLICIT
+    if looks_explicit(reader, offset):
+        raise Malformed(f"it is labelled {known.short_name}, but its data are explicit VR")
+    return IMPLICIT
 
 
-@lru_cache(maxsize=256)
-def _encoding_of(syntax: str) -> Encoding | None:
-    known = syntaxes.find(syntax)
-    return Encoding(implicit=known.implicit, big_endian=known.big_endian) if known else None
+def _identity(values: Mapping[int, bytes]) -> tuple[str, str]:
+    """Return SOP Class and Instance UID; file meta information and data set must agree on them."""
+    sop_class, sop_instance = values.get(SOP_CLASS, b""), values.get(SOP_INSTANCE, b"")
+    known = _shared_uid(sop_class), _uid(sop_instance)
+    if values.get(part10.SOP_CLASS) != sop_class or not known[0]:
+        _check_uid(values.get(part10.SOP_CLASS, b""), sop_class, "SOP Class UID")
+    if values.get(part10.SOP_INSTANCE) != sop_instance or not known[1]:
+        _check_uid(values.get(part10.SOP_INSTANCE, b""), sop_instance, "SOP Instance UID")
+    return known
 
 
-def _walk(
-    reader: FileReader,
-    offset: int,
-    syntax: str,
-    encoding: Encoding,
-    wanted: frozenset[int],
-    findings: Findings,
-) -> None:
-    everything = _with(wanted) if wanted else _ALWAYS
-    known = syntaxes.find(syntax)
-    if known is not None and known.deflated:
-        walk(InflatingReader(reader, offset), 0, encoding, everything, findings)
-    else:
-        walk(reader, offset, encoding, everything, findings)
-
-
-@lru_cache(maxsize=64)
-def _with(wanted: frozenset[int]) -> frozenset[int]:
-    return _ALWAYS | wanted | {SPECIFIC_CHARACTER_SET}
-
-
-def _check_identity(meta: part10.FileMeta, findings: Findings) -> None:
-    """File meta information and data set must name the same class and instance."""
-    for name, meta_tag, tag in _NAMED:
-        said = meta.uids.get(meta_tag, b"")
-        raw = findings.raw(tag).strip(_PADDING)
-        if said and raw and said != raw:
-            raise Malformed(f"file meta information and data set disagree on the {name}")
-        if not (_shared_uid(raw) if tag == SOP_CLASS else _uid(raw)):
-            raise Malformed(f"{'an invalid' if raw else 'no'} {name} in its data set")
+def _check_uid(said: bytes, found: bytes, name: str) -> None:
+    said, found = said.strip(_PADDING), found.strip(_PADDING)
+    if said and found and said != found:
+        raise Malformed(f"file meta information and data set disagree on the {name}")
+    if not _uid(found):
+        raise Malformed(f"{'an invalid' if found else 'no'} {name} in its data set")
 
 
 def _check_pixel_data(findings: Findings, syntax: str) -> None:
@@ -184,7 +202,7 @@ def _is_lossy(reader: FileReader, findings: Findings, syntax: str) -> bool | Non
     Lossy Image Compression (0028,2110) "01" is believed (PS3.3 C.7.6.1.1.5), "00" unless the code
     stream proves the contrary; a code stream alone never proves that nothing was lost.
     """
-    declared = _LOSSY.get(findings.raw(LOSSY_IMAGE_COMPRESSION).strip(_PADDING))
+    declared = _LOSSY.get(findings.values.get(LOSSY_IMAGE_COMPRESSION, b"").strip(_PADDING))
     if declared or syntax not in _TOLD_BY_CODE_STREAM or findings.first_fragment is None:
         return declared
     position, length = findings.first_fragment
@@ -228,10 +246,15 @@ def _date(raw: bytes) -> str:
 
 
 def _texts(findings: Findings, wanted: frozenset[int], encoding: Encoding) -> dict[int, str]:
-    character_set = findings.raw(SPECIFIC_CHARACTER_SET)
+    character_set = findings.values.get(SPECIFIC_CHARACTER_SET, b"")
     texts = {
-        tag: text_of(tag, vr, value, big_endian=encoding.big_endian, character_set=character_set)
-        for tag, (vr, value) in findings.values.items()
-        if tag in wanted
+        tag: text_of(
+            tag,
+            findings.vrs[tag],
+            findings.values[tag],
+            big_endian=encoding.big_endian,
+            character_set=character_set,
+        )
+        for tag in wanted & findings.values.keys()
     }
     return {tag: text for tag, text in texts.items() if text is not None}

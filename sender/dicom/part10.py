@@ -1,7 +1,6 @@
 """The head of a DICOM file: preamble, prefix and file meta information, PS3.10 section 7.1."""
 
 import struct
-from dataclasses import dataclass, field
 
 from sender.dicom.dataset import Reader
 
@@ -9,7 +8,7 @@ PREAMBLE = 128
 SOP_CLASS = 0x00020002
 SOP_INSTANCE = 0x00020003
 TRANSFER_SYNTAX = 0x00020010
-_UIDS = frozenset({SOP_CLASS, SOP_INSTANCE, TRANSFER_SYNTAX})
+UIDS = frozenset({SOP_CLASS, SOP_INSTANCE, TRANSFER_SYNTAX})
 _GROUP = b"\x02\x00"
 _MOST_KNOWN = 1 << 12
 _UNKNOWN = (0, 0)
@@ -22,67 +21,56 @@ class NoDicomFile(ValueError):
     """The bytes are no DICOM file; the message says what they are instead, as a clause."""
 
 
-@dataclass(slots=True)
-class FileMeta:
-    """What file meta information says.
-
-    Attributes:
-        ends_at: where the data set begins.
-        uids: Media Storage SOP Class and Instance UID and Transfer Syntax UID by tag, as encoded
-            but for their padding.
-    """
-
-    ends_at: int = 0
-    uids: dict[int, bytes] = field(default_factory=dict)
-
-
 _by_heart: dict[bytes, tuple[int, int]] = {}
 """Headers met so far: the tag if it is of a wanted UID, else 0; bytes of the whole element."""
 
 
-def read_file_meta(reader: Reader) -> FileMeta:
+def read_file_meta(reader: Reader, uids: dict[int, bytes]) -> int:
     """Read file meta information, which is Explicit VR Little Endian.
 
     Its Group Length is not believed: the group ends where another begins.
 
+    Args:
+        uids: receives Media Storage SOP Class and Instance UID and Transfer Syntax UID by tag,
+            as encoded.
+
+    Returns:
+        where the data set begins.
+
     Raises:
         NoDicomFile: there is none.
     """
-    meta = FileMeta(_first_element(reader))
-    is_more = True
-    while is_more:
+    position = _first_element(reader)
+    while True:
         # Mostly known by heart (see dataset.py), and within the first window.
-        at, window = meta.ends_at - reader.start, reader.window
+        at, window = position - reader.start, reader.window
         uid, step = _by_heart.get(window[at : at + 8], _UNKNOWN)
-        if step and at + step <= len(window):
-            if uid:
-                meta.uids[uid] = window[at + 8 : at + step].rstrip(b"\0 ")
-            meta.ends_at += step
-        else:
-            is_more = _read_element(reader, meta)
-    return meta
+        if not step or at + step > len(window):
+            step = _read_element(reader, position, uids)
+            if not step:
+                return position
+        elif uid:
+            uids[uid] = window[at + 8 : at + step]
+        position += step
 
 
-def _read_element(reader: Reader, meta: FileMeta) -> bool:
-    """Read one element; False if the next one is of another group."""
-    position = meta.ends_at
+def _read_element(reader: Reader, position: int, uids: dict[int, bytes]) -> int:
+    """Read one element; return its bytes, 0 if it is of another group."""
     header = reader.at(position, 12)
     if header[:2] != _GROUP:
-        return False
+        return 0
     if len(header) < 8:
         raise NoDicomFile("it is cut off within its file meta information")
     group, number, vr, length = _HEADER.unpack_from(header)
-    value_at, uid = position + 8, group << 16 | number
+    ends, tag = 8, group << 16 | number
     if vr in _LONG_VRS and len(header) == 12:
-        length, value_at = int.from_bytes(header[8:], "little"), position + 12
-    if uid not in _UIDS or length > _LONGEST_UID:
-        uid = 0
-    if uid:
-        meta.uids[uid] = reader.at(value_at, length).rstrip(b"\0 ")
-    if value_at == position + 8 and len(_by_heart) < _MOST_KNOWN:
-        _by_heart[header[:8]] = uid, 8 + length
-    meta.ends_at = value_at + length
-    return True
+        length, ends = int.from_bytes(header[8:], "little"), 12
+    is_wanted = tag in UIDS and length <= _LONGEST_UID
+    if is_wanted:
+        uids[tag] = reader.at(position + ends, length)
+    if ends == 8 and len(_by_heart) < _MOST_KNOWN:
+        _by_heart[header[:8]] = tag if is_wanted else 0, 8 + length
+    return ends + int(length)
 
 
 def _first_element(reader: Reader) -> int:

@@ -183,6 +183,12 @@ def is_native(uid: str) -> bool:
     return uid in FREELY_CONVERTIBLE or uid == EXPLICIT_VR_BE
 
 
+def is_deflated(uid: str) -> bool:
+    """Tell whether the whole data set is deflated (PS3.5 annex A.5)."""
+    syntax = find(uid)
+    return syntax is not None and syntax.deflated
+
+
 def freely_convertible(stored: str, accepted: str) -> bool:
     """Tell whether data convert without touching pixel data: same endianness, none compressed."""
     if stored == accepted:
