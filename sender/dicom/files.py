@@ -83,8 +83,8 @@ def list_files(
         for entry in entries:
             if is_wanted is not None and not is_wanted(entry):
                 tally.left_out += 1
-            elif found := _listed(entry, below, folders):
-                yield found
+            elif listed := _listed(entry, below, folders):
+                yield listed
         waiting += reversed(folders)
 
 

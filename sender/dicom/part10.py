@@ -59,12 +59,13 @@ def _read_element(reader: Reader, position: int, uids: dict[int, bytes]) -> int:
     header = reader.at(position, 12)
     if header[:2] != _GROUP:
         return 0
-    if len(header) < 8:
+    ends = 12 if header[4:6] in _LONG_VRS else 8
+    if len(header) < ends:
         raise NoDicomFile("it is cut off within its file meta information")
-    group, number, vr, length = _HEADER.unpack_from(header)
-    ends, tag = 8, group << 16 | number
-    if vr in _LONG_VRS and len(header) == 12:
-        length, ends = int.from_bytes(header[8:], "little"), 12
+    group, number, _, length = _HEADER.unpack_from(header)
+    tag = group << 16 | number
+    if ends == 12:
+        length = int.from_bytes(header[8:], "little")
     is_wanted = tag in UIDS and length <= _LONGEST_UID
     if is_wanted:
         uids[tag] = reader.at(position + ends, length)
