@@ -49,7 +49,7 @@ _LOSSY = {b"00": False, b"01": True}
 _TOLD_BY_CODE_STREAM = frozenset({syntaxes.JPEG_2000, syntaxes.HTJ2K})
 _LONGEST_CODE = 16
 _PADDING = b"\0 "
-_NO_VALUES: Mapping[int, str] = {}
+NO_VALUES: Mapping[int, str] = {}
 """Shared by all instances of scans that ask for none; nobody writes to it."""
 
 
@@ -87,14 +87,14 @@ def read_instance(
         relative_path,
         found.st_size,
         found.st_mtime_ns,
-        _kind(sop_class, head.syntax, lossy),
+        shared_kind(sop_class, head.syntax, lossy),
         sop_instance,
         head.dataset_at,
         _shared_uid(value(STUDY_INSTANCE, b"")),
         _shared_uid(value(SERIES_INSTANCE, b"")),
         _code(value(MODALITY, b"")),
         _date(value(STUDY_DATE, b"")),
-        _texts(findings, wanted, head.encoding) if wanted else _NO_VALUES,
+        _texts(findings, wanted, head.encoding) if wanted else NO_VALUES,
     )
 
 
@@ -222,7 +222,8 @@ def _shared_uid(raw: bytes) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _kind(sop_class: str, syntax: str, lossy: bool | None) -> DataKind:
+def shared_kind(sop_class: str, syntax: str, lossy: bool | None) -> DataKind:
+    """Return a kind of data, once in memory however many instances are of it."""
     return DataKind(sop_class, syntax, lossy)
 
 
