@@ -68,20 +68,18 @@ def read_instance(
     """
     found = os.fstat(file)
     findings = Findings()
-    values = findings.values
     try:
         reader = FileReader(file, _content_size(found))
-        head = _read(reader, _layouts(wanted), findings)
-        values = findings.values
-        sop_class, sop_instance = _identity(values)
+        head = _read(reader, layouts_for(wanted), findings)
+        sop_class, sop_instance = _identity(findings.values)
         _check_pixel_data(findings, head.syntax)
         lossy = _is_lossy(reader, findings, head.syntax)
     except (part10.NoDicomFile, Malformed) as error:
-        instance = _uid(values.get(SOP_INSTANCE, b"")) or _uid(values.get(part10.SOP_INSTANCE, b""))
+        instance = _known_instance(findings.values)
         return Unreadable(
             path, relative_path, str(error), instance, found.st_size, found.st_mtime_ns
         )
-    value = values.get
+    value = findings.values.get
     return ScannedInstance(
         path,
         relative_path,
@@ -98,6 +96,11 @@ def read_instance(
     )
 
 
+def _known_instance(values: Mapping[int, bytes]) -> str:
+    said = values.get(part10.SOP_INSTANCE, b"")
+    return _uid(values.get(SOP_INSTANCE, b"")) or _uid(said)
+
+
 def _content_size(found: os.stat_result) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise part10.NoDicomFile("no regular file")
@@ -107,7 +110,8 @@ def _content_size(found: os.stat_result) -> int:
 
 
 @lru_cache(maxsize=64)
-def _layouts(wanted: frozenset[int]) -> Layouts:
+def layouts_for(wanted: frozenset[int]) -> Layouts:
+    """Return the layouts known to this process for scans that want these attributes."""
     return Layouts((_ALWAYS | wanted | {SPECIFIC_CHARACTER_SET}) if wanted else _ALWAYS)
 
 
