@@ -98,7 +98,7 @@ def _segments(
         if marker == 0xFFFF:  # a fill byte before the marker
             position += 1
             continue
-        if marker in _ENDS or marker < 0xFF00:
+        if marker in _ENDS or marker < 0xFF00 or position + 2 + size > end:
             return
         yield marker, read(position + 4, min(64, size - 2)) if size > 2 else b""
         position += 2 + size

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from sender.dicom import files, identity
+from sender.dicom.dataset import EXPLICIT
 from sender.dicom.layouts import Layouts
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import ScannedInstance, Unreadable
@@ -157,7 +158,7 @@ def test_nobody_can_make_us_keep_layouts_without_end(tmp_path: Path) -> None:
     window = make(tmp_path / "x.dcm").read_bytes()
     seen = scan(tmp_path / "x.dcm")
     assert isinstance(seen, ScannedInstance)
-    encoding = identity.EXPLICIT
+    encoding = EXPLICIT
     for number in range(150):
         strange = window + b"\x09\x00" + number.to_bytes(2, "little") + b"LO\x02\x00xy" + bytes(12)
         at = strange.rindex(b"\xe0\x7f\x10\x00")
