@@ -29,9 +29,10 @@ def tag_of(keyword: str) -> int:
     """
     from pydicom.datadict import dictionary_has_tag, tag_for_keyword  # noqa: PLC0415 - see above
 
-    number = _NUMBER.fullmatch(keyword.strip())
-    tag = int("".join(number.groups()), 16) if number else tag_for_keyword(keyword.strip())
-    if tag is None:
+    name = keyword.strip()
+    number = _NUMBER.fullmatch(name)
+    tag = int("".join(number.groups()), 16) if number else tag_for_keyword(name)
+    if not name or tag is None:
         raise ValueError(
             f"There is no DICOM attribute called “{keyword}”. "
             "Write its keyword, such as StudyDescription."
