@@ -67,6 +67,11 @@ class TransferSyntax:
     big_endian: bool = False
     retired: bool = False
 
+    @property
+    def implicit(self) -> bool:
+        """Whether value representations are left to the dictionary, PS3.5 annex A.1."""
+        return self.keyword.endswith("ImplicitVRLittleEndian")
+
 
 # fmt: off
 TRANSFER_SYNTAXES: tuple[TransferSyntax, ...] = (
@@ -176,6 +181,12 @@ def short_name_of(uid: str) -> str:
 def is_native(uid: str) -> bool:
     """Tell whether pixel data are uncompressed: implicit, explicit (LE, BE) or deflated."""
     return uid in FREELY_CONVERTIBLE or uid == EXPLICIT_VR_BE
+
+
+def is_deflated(uid: str) -> bool:
+    """Tell whether the whole data set is deflated (PS3.5 annex A.5)."""
+    syntax = find(uid)
+    return syntax is not None and syntax.deflated
 
 
 def freely_convertible(stored: str, accepted: str) -> bool:

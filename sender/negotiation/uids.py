@@ -3,7 +3,7 @@
 import re
 
 MAXIMUM_LENGTH = 64
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 
 
 def is_valid_uid(text: str) -> bool:

@@ -1,0 +1,205 @@
+"""Many files at once: every entry once, in order, whatever happens to those who scan."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sender.dicom import children, files, scanning
+from sender.dicom.files import Entry, list_files
+from sender.dicom.scanning import Scanner, scan_many
+from sender.negotiation.instances import ScannedInstance, Unreadable
+from tests import factories
+from tests.processes import ROOT, await_true
+
+COUNT = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Instances, and things that are none."""
+    template = factories.write_instance(tmp_path / "000.dcm", sop_instance="1.2.3.1000")
+    content = template.read_bytes()
+    for number in range(1, COUNT):
+        path = tmp_path / f"{number:03}.dcm"
+        path.write_bytes(content.replace(b"1.2.3.1000", b"1.2.3.%d" % (1000 + number)))
+    (tmp_path / "empty").write_bytes(b"")
+    os.symlink(template, tmp_path / "link")
+    return tmp_path
+
+
+@pytest.fixture
+def _early_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children help from the first chunk of ten on."""
+    monkeypatch.setattr(scanning, "ALONE_ENTRIES", 0)
+    monkeypatch.setattr(scanning, "_CHUNK_ALONE", 10)
+    monkeypatch.setattr(scanning, "CHUNK", 10)
+
+
+def alone(folder: Path) -> list[ScannedInstance | Unreadable]:
+    return list(scan_many(list_files(str(folder))))
+
+
+def test_every_entry_comes_out_once_and_in_order(folder: Path) -> None:
+    found = alone(folder)
+    assert [one.relative_path for one in found] == sorted(os.listdir(folder))
+    assert sum(isinstance(one, ScannedInstance) for one in found) == COUNT
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_early_help")
+@pytest.mark.parametrize("processes", [2, 3])
+def test_children_find_the_same(folder: Path, processes: int) -> None:
+    wanted = frozenset({files.tag_of("PatientID"), files.tag_of("Rows")})
+    found = list(scan_many(list_files(str(folder)), wanted=wanted, processes=processes))
+    assert found == list(scan_many(list_files(str(folder)), wanted=wanted))
+    instances = [one for one in found if isinstance(one, ScannedInstance)]
+    assert {one.values[files.tag_of("Rows")] for one in instances} == {"8"}
+    assert len({id(one.kind) for one in instances}) == 1
+
+
+def test_a_small_input_starts_no_child(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a child was started")
+
+    monkeypatch.setattr(scanning, "Child", refuse)
+    assert len(list(scan_many(list_files(str(folder)), processes=8))) == COUNT + 2
+
+
+@pytest.mark.usefixtures("_early_help")
+def test_where_no_process_can_be_started_all_is_done_here(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(scanning, "Child", refuse)
+    assert list(scan_many(list_files(str(folder)), processes=2)) == alone(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_early_help")
+def test_a_child_that_dies_costs_the_entry_that_killed_it_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "_MODULE", "tests.dicom.deadly_scanner")
+    content = (folder / "000.dcm").read_bytes()
+    for name in ("deadly.dcm", "once.dcm"):
+        (folder / name).write_bytes(content)
+    listed = list(list_files(str(folder)))
+    found = {one.relative_path: one for one in scan_many(listed, processes=2)}
+    assert list(found) == [entry.relative_path for entry in listed]
+    deadly = found.pop("deadly.dcm")
+    assert isinstance(deadly, Unreadable)
+    assert deadly.reason == scanning.FATAL
+    assert deadly.size == len(content)
+    assert found == {one.relative_path: one for one in alone(folder) if one.relative_path in found}
+
+
+def children_of(pid: int) -> set[int]:
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_early_help")
+def test_who_stops_reading_leaves_no_child_behind(folder: Path) -> None:
+    before = children_of(os.getpid())
+    found = scan_many(list_files(str(folder)), processes=2)
+    for _ in range(25):
+        next(found)
+    assert children_of(os.getpid()) > before
+    found.close()  # type: ignore[attr-defined]
+    assert children_of(os.getpid()) == before
+
+
+@pytest.mark.slow
+def test_children_end_with_a_parent_that_is_killed(folder: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from sender.dicom import files, scanning\n"
+        "scanning.ALONE_ENTRIES, scanning._CHUNK_ALONE, scanning.CHUNK = 0, 10, 10\n"
+        "found = scanning.scan_many(files.list_files(sys.argv[1]), processes=2)\n"
+        "for _ in range(25): next(found)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], cwd=ROOT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        orphans = children_of(parent.pid)
+        assert orphans
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    await_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "their end", 20)
+
+
+class TestThreads:
+    """A scanner that waits for files takes threads, and gives them up again."""
+
+    @pytest.fixture
+    def gate(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Barrier]:
+        """Scans that go on only when as many as the barrier has parties have begun."""
+        barrier = threading.Barrier(4)
+        scan = files.scan
+
+        def scan_together(path: str, **options: object) -> ScannedInstance | Unreadable:
+            barrier.wait(20)
+            return scan(path, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(files, "scan", scan_together)
+        yield barrier
+        barrier.abort()
+
+    def entries(self, folder: Path) -> list[Entry]:
+        return [one for one in list_files(str(folder)) if isinstance(one, Entry)][:40]
+
+    def test_files_that_come_at_once_need_none(self, folder: Path) -> None:
+        scanner = Scanner(frozenset())
+        scanner.scan(self.entries(folder))
+        assert not scanner.has_threads
+
+    def test_files_that_were_waited_for_are_read_side_by_side(
+        self, folder: Path, gate: threading.Barrier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert gate.parties == 4
+        scanner = Scanner(frozenset())
+        scanner.adapt(40, seconds=4.0, waits=40)
+        assert scanner.has_threads
+        # Nothing would come back if they were read one after another.
+        assert len(scanner.scan(self.entries(folder))) == 40
+        scanner.close()
+
+    def test_work_that_is_slow_but_never_waits_gets_none(self) -> None:
+        scanner = Scanner(frozenset())
+        scanner.adapt(40, seconds=4.0, waits=1)
+        assert not scanner.has_threads
+
+    def test_once_they_come_fast_again_the_threads_end(self) -> None:
+        scanner = Scanner(frozenset())
+        scanner.adapt(40, seconds=4.0, waits=40)
+        scanner.adapt(40, seconds=0.001, waits=0)
+        assert not scanner.has_threads
+
+
+@pytest.mark.slow
+def test_a_child_that_takes_too_long_is_ended() -> None:
+    child = children.Child("tests.dicom.silent_child")
+    with pytest.raises(children.ChildDied, match="took too long"):
+        child.ask(b"anything", seconds=0.5)
+    assert not Path(f"/proc/{child.pid}").exists()
+    child.close()
