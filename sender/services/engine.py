@@ -24,7 +24,7 @@ from sender.models import (
     SendBatch,
     SendState,
 )
-from sender.services import recording, recovery, sending, tickets, transfer
+from sender.services import recording, recovery, schedule_runs, sending, tickets, transfer
 from sender.services.leases import (
     BatchLease,
     SlotLease,
@@ -192,6 +192,7 @@ def tick(owner: str) -> None:
     recording.sweep_attempts(now)
     _expire_batches(now)
     _end_enquiries(now)
+    schedule_runs.tick(now)
     _reissue_plans(now)
     _reissue_work(now)
     _finish_sends()
