@@ -1,10 +1,11 @@
 """Schedules, read: how their runs went, what comes next, and what somebody should look at."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from django.db.models import OuterRef, Subquery, Sum
 from django.utils import timezone
@@ -27,7 +28,7 @@ OVERDUE_SECONDS = 120
 
 
 class RunOutcome(StrEnum):
-    """How a run stands, its sends included."""
+    """How a run stands, its sends included; ended: its sends are no longer kept."""
 
     STARTING = "starting"
     WAITING = "waiting"
@@ -41,6 +42,7 @@ class RunOutcome(StrEnum):
     ERRORED = "errored"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+    ENDED = "ended"
 
 
 LIVE = frozenset({RunOutcome.STARTING, RunOutcome.WAITING, RunOutcome.RUNNING, RunOutcome.CHECKING})
@@ -109,6 +111,8 @@ class RunAccount:
 
     def _outcome_of_ended(self) -> RunOutcome:
         states = {SendState(send.state) for send in self.sends}
+        if not states:
+            return RunOutcome.ENDED
         if SendState.ERRORED in states:
             return RunOutcome.ERRORED
         if states <= {SendState.FAILED}:
@@ -147,7 +151,7 @@ def _counts(send_ids: list[int]) -> defaultdict[int, defaultdict[InstanceOutcome
     found: defaultdict[int, defaultdict[InstanceOutcome, int]] = defaultdict(
         lambda: defaultdict(int)
     )
-    rows = (
+    rows: Iterable[Any] = (
         StudyPart.objects.filter(send__in=send_ids)
         .order_by()
         .values("send_id")

@@ -24,7 +24,7 @@ from sender.negotiation.selection import InvalidSelection, Selection, parse_sele
 from sender.services import listing, sources
 from sender.services.schedule_runs import (
     DISABLED,
-    START_LEASE_SECONDS,
+    START_LEASE,
     actor_of,
     end_run,
     record_run,
@@ -61,9 +61,7 @@ def start_run(run_id: int) -> None:
     """Start a run that waits for it; doubles are harmless."""
     now = timezone.now()
     waiting = ScheduleRun.objects.filter(pk=run_id, state=RunState.DUE)
-    if not waiting.update(
-        attempts=F("attempts") + 1, lease_until=now + timedelta(seconds=START_LEASE_SECONDS)
-    ):
+    if not waiting.update(attempts=F("attempts") + 1, lease_until=now + START_LEASE):
         return
     run = ScheduleRun.objects.select_related("schedule").get(pk=run_id)
     if run.trigger in BY_CLOCK and not run.schedule.enabled:

@@ -6,6 +6,7 @@ here; a worker starts it (run_starting.py), because looking at its sources may t
 """
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -34,13 +35,22 @@ ON_TIME_SECONDS = 60
 """Later than this, a time was missed: no sender was running (catch-up policy)."""
 CLOCK_TOLERANCE_SECONDS = 60
 """Clocks of hosts may differ by so much; beyond it, a clock was set back."""
-START_LEASE_SECONDS = 30
+START_LEASE = timedelta(seconds=30)
 MOST_ATTEMPTS = 3
 MISSED = "No sender was running at this time, or the clock was set forward past it."
 CAUGHT_UP = "Caught up late: no sender was running at this time, or the clock was set forward."
 VANISHED = "The sources could not be looked at: each worker that tried it did not come back."
 DISABLED = "The schedule was disabled before this run began."
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a time of a schedule that has come."""
+
+    trigger: RunTrigger
+    state: RunState
+    detail: str
 
 
 def tick(now: datetime) -> None:
@@ -50,7 +60,7 @@ def tick(now: datetime) -> None:
     """
     _heed_clock_set_back(now)
     run_due(now)
-    _release_waiting()
+    _release_waiting(now)
     _call_out_again(now)
 
 
@@ -76,7 +86,8 @@ def _take(schedule: Schedule, now: datetime) -> ScheduleRun | None:
             return None
         if problem:
             assert schedule.next_run_at is not None
-            return _write(schedule, schedule.next_run_at, RunTrigger.TIME, RunState.FAILED, problem)
+            decided = Decision(RunTrigger.TIME, RunState.FAILED, problem)
+            return _write(schedule, schedule.next_run_at, decided, now)
         return _take_newest(schedule, times, now) if times else None
 
 
@@ -95,19 +106,12 @@ def _take_newest(schedule: Schedule, times: list[datetime], now: datetime) -> Sc
     newest = times[-1]
     is_late = now - newest > timedelta(seconds=ON_TIME_SECONDS)
     if is_late and schedule.catch_up == CatchUp.SKIP:
-        return _write(
-            schedule, newest, RunTrigger.TIME, RunState.SKIPPED, _with_missed(MISSED, times)
-        )
+        decided = Decision(RunTrigger.TIME, RunState.SKIPPED, _with_missed(MISSED, times))
+        return _write(schedule, newest, decided, now)
     state, detail = _standing(schedule)
-    if is_late:
-        detail = " ".join(filter(None, [CAUGHT_UP, detail]))
-    return _write(
-        schedule,
-        newest,
-        RunTrigger.CATCH_UP if is_late else RunTrigger.TIME,
-        state,
-        _with_missed(detail, times),
-    )
+    said = f"{CAUGHT_UP} {detail}".strip() if is_late else detail
+    trigger = RunTrigger.CATCH_UP if is_late else RunTrigger.TIME
+    return _write(schedule, newest, Decision(trigger, state, _with_missed(said, times)), now)
 
 
 def _with_missed(detail: str, times: list[datetime]) -> str:
@@ -121,28 +125,24 @@ def _with_missed(detail: str, times: list[datetime]) -> str:
 
 
 def _write(
-    schedule: Schedule,
-    intended_at: datetime,
-    trigger: RunTrigger,
-    state: RunState,
-    detail: str,
+    schedule: Schedule, intended_at: datetime, decided: Decision, now: datetime
 ) -> ScheduleRun | None:
     """Write the run of a time and call it out; None if that time has one already."""
     run, is_new = ScheduleRun.objects.get_or_create(
         schedule=schedule,
         intended_at=intended_at,
         defaults={
-            "trigger": trigger,
-            "state": state,
-            "detail": detail[:400],
-            "lease_until": timezone.now() + timedelta(seconds=START_LEASE_SECONDS),
+            "trigger": decided.trigger,
+            "state": decided.state,
+            "detail": decided.detail[:400],
+            "lease_until": now + START_LEASE,
         },
     )
     if not is_new:
         return None
-    if state == RunState.DUE:
+    if run.state == RunState.DUE:
         tickets.issue_run(run.pk)
-    elif state in (RunState.SKIPPED, RunState.FAILED):
+    elif run.state in (RunState.SKIPPED, RunState.FAILED):
         record_run(run)
     return run
 
@@ -253,7 +253,7 @@ def _ask(
         state=state,
         detail=detail[:400],
         requested_by=actor,
-        lease_until=now + timedelta(seconds=START_LEASE_SECONDS),
+        lease_until=now + START_LEASE,
     )
     action = "schedule.check" if trigger == RunTrigger.CHECK else "schedule.run_now"
     write_entry(actor=actor, action=action, subject=schedule.name, facts={})
@@ -274,7 +274,8 @@ def settle_due(schedule: Schedule, now: datetime, detail: str) -> None:
     except InvalidRecurrence:
         return
     if times:
-        _write(schedule, times[-1], RunTrigger.TIME, RunState.SKIPPED, _with_missed(detail, times))
+        decided = Decision(RunTrigger.TIME, RunState.SKIPPED, _with_missed(detail, times))
+        _write(schedule, times[-1], decided, now)
 
 
 def end_run(run: ScheduleRun, state: RunState, detail: str) -> bool:
@@ -305,18 +306,17 @@ def _heed_clock_set_back(now: datetime) -> None:
             )
 
 
-def _release_waiting() -> None:
+def _release_waiting(now: datetime) -> None:
     """Begin runs that waited for an earlier one that is over now."""
     waiting = ScheduleRun.objects.filter(state=RunState.QUEUED).select_related("schedule")
     for run in waiting.order_by("intended_at"):
         if run.trigger in BY_CLOCK and not run.schedule.enabled:
             end_run(run, RunState.SKIPPED, DISABLED)
         else:
-            _release(run)
+            _release(run, now)
 
 
-def _release(run: ScheduleRun) -> None:
-    lease_until = timezone.now() + timedelta(seconds=START_LEASE_SECONDS)
+def _release(run: ScheduleRun, now: datetime) -> None:
     with transaction.atomic():
         schedule = Schedule.objects.select_for_update().filter(pk=run.schedule_id).first()
         if schedule is None:
@@ -324,15 +324,14 @@ def _release(run: ScheduleRun) -> None:
         if _runs(schedule, RunState.DUE).exists() or _open_sends(schedule).exists():
             return
         mine = ScheduleRun.objects.filter(pk=run.pk, state=RunState.QUEUED)
-        if mine.update(state=RunState.DUE, lease_until=lease_until):
+        if mine.update(state=RunState.DUE, lease_until=now + START_LEASE):
             tickets.issue_run(run.pk)
 
 
 def _call_out_again(now: datetime) -> None:
     """Issue tickets for runs that nobody started; give up those that nobody comes back from."""
-    lease = timedelta(seconds=START_LEASE_SECONDS)
     is_over = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    is_over |= Q(lease_until__gt=now + 2 * lease)  # given before the clock was set back
+    is_over |= Q(lease_until__gt=now + 2 * START_LEASE)  # given before the clock was set back
     late = ScheduleRun.objects.filter(is_over, state=RunState.DUE).order_by("intended_at")
     for run in late.select_related("schedule")[: tickets.MOST_WAITING]:
         if run.attempts >= MOST_ATTEMPTS:
@@ -340,5 +339,5 @@ def _call_out_again(now: datetime) -> None:
         elif tickets.waiting() < tickets.MOST_WAITING:
             with transaction.atomic():
                 mine = ScheduleRun.objects.filter(is_over, pk=run.pk, state=RunState.DUE)
-                if mine.update(lease_until=now + lease):
+                if mine.update(lease_until=now + START_LEASE):
                     tickets.issue_run(run.pk)

@@ -89,6 +89,7 @@ _PLAIN = (
     "name", "catch_up", "overlap", "only_new", "study_order", "retries", "priority",
     "finish_within_seconds", "note", "enabled",
 )  # fmt: skip
+_CHECKED_BY_MODEL = {"name", "catch_up", "overlap", "study_order", "windows"}
 _TIMING = ("kind", "expression", "zone", "anchor", "enabled")
 
 
@@ -342,8 +343,9 @@ def _check_columns(schedule: Schedule, problems: Problems) -> None:
         problems["name"] = [f"There is a schedule {schedule.name} already."]
     if len(schedule.note) > LONGEST_NOTE:
         problems["note"] = [f"A note has at most {LONGEST_NOTE} characters."]
+    others = {item.name for item in Schedule._meta.get_fields()} - _CHECKED_BY_MODEL
     try:
-        schedule.clean_fields(exclude={"sources", "rules", *problems})
+        schedule.clean_fields(exclude=others | set(problems))
     except ValidationError as error:
         for name, found in error.message_dict.items():
             problems.setdefault(name, []).extend(found)
