@@ -154,9 +154,11 @@ class Windows:
 
         None: not within two years.
         """
-        left = timedelta(seconds=seconds)
-        if left <= timedelta():
-            return in_utc(start)
+        if seconds > _LONGEST_REACH.total_seconds():
+            return None
+        left = timedelta(seconds=max(0.0, seconds))
+        if self.is_always_open or not left:
+            return in_utc(start) + left
         for opening in self.openings(start, in_utc(start) + _LONGEST_REACH, zone):
             if left <= opening.closes_at - opening.opens_at:
                 return opening.opens_at + left

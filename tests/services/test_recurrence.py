@@ -1,5 +1,6 @@
 """When schedules run, by tables of times; cronsim is held to our rules about gaps and repeats."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from sender.services.recurrence import (
     next_runs,
     parse_recurrence,
 )
+from tests.processes import ROOT
 
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -113,6 +115,14 @@ def test_which_days_a_cron_expression_means(expression: str, runs: list[str]) ->
     found = next_runs(cron(expression), utc("2025-12-31 12:00"), 3)
     assert [run.strftime("%m-%d") for run in found] == runs
     assert {run.strftime("%H:%M") for run in found} == {"00:00"}
+
+
+def test_the_guides_examples_of_cron_expressions_run() -> None:
+    guide = (ROOT / "docs/administrators.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^    ((?:[-*/,0-9A-Z#]+ ){4}[-*/,0-9A-Z#]+)$", guide, re.MULTILINE)
+    assert len(examples) == 4
+    for example in examples:
+        assert len(next_runs(cron(example, "Europe/Berlin"), ANCHOR, 5)) == 5
 
 
 @pytest.mark.parametrize(
