@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from sender.dicom import files
 from sender.models import (
     Destination,
     RunState,
@@ -165,4 +166,9 @@ def selection_of(schedule: Schedule) -> Selection:
         InvalidSelection: what is stored can't be used.
     """
     selection = parse_selection(schedule.rules)
+    for keyword in selection.tags:
+        try:
+            files.tag_of(keyword)
+        except ValueError as error:
+            raise InvalidSelection(str(error)) from error
     return replace(selection, least_age_seconds=max(LEAST_AGE_SECONDS, selection.least_age_seconds))

@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from sender.web import context_templates, dashboard, destinations, history, people, search, sends
+from sender.web import (
+    context_templates,
+    dashboard,
+    destinations,
+    history,
+    people,
+    schedules,
+    search,
+    sends,
+)
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -56,6 +65,15 @@ urlpatterns = [
     path("sends/<int:number>/instances.csv", sends.send_csv, name="send_csv"),
     path("sends/<int:number>/cancelling/", sends.send_cancel, name="send_cancel"),
     path("sends/<int:number>/<str:verb>/", sends.send_command, name="send_command"),
+    path("schedules/", schedules.schedules, name="schedules"),
+    path("schedules/add/", schedules.schedule_add, name="schedule_add"),
+    path("schedules/preview/", schedules.schedule_preview, name="schedule_preview"),
+    path("schedules/<int:number>/", schedules.schedule, name="schedule"),
+    path("schedules/<int:number>/runs/", schedules.schedule_runs_part, name="schedule_runs"),
+    path("schedules/<int:number>/runs/<int:run>/", schedules.schedule_run, name="schedule_run"),
+    path("schedules/<int:number>/change/", schedules.schedule_change, name="schedule_change"),
+    path("schedules/<int:number>/deleting/", schedules.schedule_delete, name="schedule_delete"),
+    path("schedules/<int:number>/<str:verb>/", schedules.schedule_command, name="schedule_command"),
     path("history/", history.history, name="history"),
     path("history.csv", history.history_csv, name="history_csv"),
     path("history.json", history.history_json, name="history_json"),

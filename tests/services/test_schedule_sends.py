@@ -197,6 +197,16 @@ def test_rules_leave_out_what_they_should(receiver: Receiver, folder: Path) -> N
     assert uids(run) == [uid(9)]
 
 
+def test_a_rule_on_an_attribute_that_does_not_exist_is_a_failed_run(
+    receiver: Receiver, folder: Path
+) -> None:
+    schedule = factories.schedule(folder, pacs(receiver), rules={"tags": {"Colour": "blue"}})
+    run = begin(schedule)
+    assert run.state == RunState.FAILED
+    assert "Colour is no keyword" in run.detail
+    assert not Send.objects.exists()
+
+
 @pytest.mark.parametrize("what", ["missing", "empty", "outside"])
 def test_a_source_that_can_not_be_used_is_a_failed_run(
     what: str, receiver: Receiver, folder: Path, settings: Settings

@@ -49,9 +49,8 @@ def test_a_schedule_is_written_in_one_form_with_an_audit_entry(
     assert schedule.next_run_at > datetime.now(UTC)
     entry = AuditEntry.objects.get(action="schedule.add")
     assert (entry.actor, entry.subject) == ("test", "Nightly")
-    assert entry.facts["rules"] == {
-        "date_from": "20260101", "modalities": 1, "patterns": 0, "studies": 1,
-    }  # fmt: skip
+    told = entry.facts["rules"]
+    assert (told["date_from"], told["modalities"], told["studies"]) == ("20260101", 1, 1)
     assert entry.facts["targets"] == [["pacs", "Derived from files"]]
 
 
@@ -141,9 +140,10 @@ def test_a_change_tells_the_audit_log_what_is_new(folder: Path, pacs: Destinatio
     assert not AuditEntry.objects.filter(action="schedule.change").exists()
     change(schedule, note="why", rules={"studies": ["1.2.4"]})
     entry = AuditEntry.objects.get(action="schedule.change")
-    assert (entry.actor, entry.facts) == (
-        "ada", {"note": "why", "rules": {"patterns": 0, "studies": 1}},
+    assert (entry.actor, set(entry.facts), entry.facts["note"]) == (
+        "ada", {"note", "rules"}, "why",
     )  # fmt: skip
+    assert entry.facts["rules"]["studies"] == 1
 
 
 def test_a_change_of_the_interval_counts_anew_and_another_change_does_not(
@@ -207,8 +207,6 @@ def test_disabling_and_enabling_are_on_record(folder: Path, pacs: Destination) -
 
 def test_a_preview_writes_nothing(folder: Path) -> None:
     times = schedules.preview("interval", "1h", "UTC")
-    assert [later - earlier for earlier, later in pairwise(times)] == [
-        timedelta(hours=1)
-    ] * 4
+    assert [later - earlier for earlier, later in pairwise(times)] == [timedelta(hours=1)] * 4
     assert len(schedules.preview("once", "2999-01-01 00:00", "UTC")) == 1
     assert not Schedule.objects.exists()
