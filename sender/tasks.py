@@ -1,6 +1,6 @@
 """Door for django-q2: each task takes one id and says whose work it is."""
 
-from sender.services import engine, planner, probing
+from sender.services import engine, planner, probing, run_starting
 
 
 def plan_send(send_id: int) -> None:
@@ -16,6 +16,11 @@ def work_for_destination(destination_id: int) -> None:
 def probe_destination(hold_id: int) -> None:
     """Negotiate with a destination that is blocked."""
     probing.probe_destination(hold_id)
+
+
+def start_run(run_id: int) -> None:
+    """Look at the sources of a schedule's run and create its sends."""
+    run_starting.start_run(run_id)
 
 
 def answer_enquiry(enquiry_id: int) -> None:

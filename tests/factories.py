@@ -15,8 +15,10 @@ from pydicom.uid import UID
 
 from sender.models import (
     Association,
+    ContextTemplate,
     Destination,
     DestinationPace,
+    Schedule,
     Send,
     SendItem,
     SourceFile,
@@ -43,6 +45,7 @@ from sender.negotiation.outcomes import (
 from sender.services import recording
 from sender.services.destinations import DestinationFacts, add_destination, current_revision
 from sender.services.enquiries import verification_version
+from sender.services.schedules import ScheduleFacts, add_schedule
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -161,6 +164,22 @@ def send_item(
     StudyPart.objects.filter(pk=part.pk).update(**{outcome.value: F(outcome.value) + 1})
     return SendItem.objects.create(
         send=send, part=part, file=file, position=position, outcome=outcome, **facts
+    )
+
+
+def schedule(source: Path | str, *to: Destination, **facts: Any) -> Schedule:
+    """Add a schedule that sends a source with "Derived from files" at 20:00 in Berlin."""
+    template = ContextTemplate.objects.get(name="Derived from files")
+    values: dict[str, Any] = {
+        "name": "Nightly",
+        "kind": "cron",
+        "expression": "0 20 * * *",
+        "zone": "Europe/Berlin",
+        **facts,
+    }
+    return add_schedule(
+        ScheduleFacts(sources=[str(source)], targets=[(one, template) for one in to], **values),
+        actor="test",
     )
 
 

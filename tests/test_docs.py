@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sender.models import SendState
+from sender.analytics.schedules import RunOutcome
+from sender.models import RunState, RunTrigger, SendState
 from sender.negotiation.outcomes import AssociationKind, Ended, InstanceOutcome, Verdict
 from tests.processes import ROOT
 
@@ -65,7 +66,19 @@ def test_every_option_of_a_command_is_documented(name: str) -> None:
     assert missing == set()
 
 
-@pytest.mark.parametrize("words", [AssociationKind, Ended, Verdict, SendState, InstanceOutcome])
+@pytest.mark.parametrize(
+    "words",
+    [
+        AssociationKind,
+        Ended,
+        Verdict,
+        SendState,
+        InstanceOutcome,
+        RunTrigger,
+        RunState,
+        RunOutcome,
+    ],
+)
 def test_every_word_is_documented(words: type) -> None:
     listed = COMMANDS.split("\n## Words\n")[1]
     assert [word.value for word in words if word.value not in listed] == []  # type: ignore[attr-defined]

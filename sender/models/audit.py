@@ -9,7 +9,7 @@ class AuditEntry(models.Model):
     """One thing that somebody did; written once, never changed.
 
     Attributes:
-        actor: a user's name, "cli:<operating-system user>", or "system".
+        actor: a user's name, "cli:<operating-system user>", "schedule:<name>", or "system".
         action: verb and noun, like "destination.add".
         subject: what it was done to, by name or number; no patient data.
         facts: what changed; no secrets, no patient data.

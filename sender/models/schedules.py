@@ -39,8 +39,12 @@ class Schedule(models.Model):
     Attributes:
         expression: as services/recurrence.py reads it: a local time, an interval, a cron line.
         zone: IANA time zone in which expression and windows are meant.
-        rules: what is taken of the sources (services/selection.py).
+        anchor: the first run of an interval; others: null.
+        sources: absolute paths as they were written; resolved anew for each run.
+        rules: what is taken of the sources (negotiation/selection.py).
         next_run_at: the next intended time; null: never again, or disabled.
+        settled_until: every time of the schedule up to here was dealt with; later than now only
+            where the clock was set back.
         finish_within_seconds: from the intended time, when a run should be through.
     """
 
@@ -64,6 +68,7 @@ class Schedule(models.Model):
     finish_within_seconds = models.PositiveIntegerField(null=True)
     note = models.TextField(blank=True, max_length=2000)
     next_run_at = models.DateTimeField(null=True, db_index=True)
+    settled_until = models.DateTimeField(default=timezone.now)
     created_by = models.CharField(max_length=150)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
@@ -94,31 +99,53 @@ class ScheduleTarget(models.Model):
 
 
 class RunState(models.TextChoices):
-    """What became of an intended time."""
+    """What became of an intended time; how a started run goes on, its sends say."""
 
+    DUE = "due", "Starting"
     QUEUED = "queued", "Waiting for the last run"
     STARTED = "started", "Started"
+    CHECKED = "checked", "Checked"
     SKIPPED = "skipped", "Skipped"
     FAILED = "failed", "Failed"
+
+
+class RunTrigger(models.TextChoices):
+    """Why there is a run."""
+
+    TIME = "time", "On time"
+    CATCH_UP = "catch-up", "Caught up"
+    NOW = "now", "Run now"
+    CHECK = "check", "Check"
+
+
+BY_CLOCK = (RunTrigger.TIME, RunTrigger.CATCH_UP)
+"""Runs that nobody asked for in person."""
 
 
 class ScheduleRun(models.Model):
     """One intended time of a schedule: the unique key makes it happen exactly once.
 
     Attributes:
-        intended_at: the time of the schedule; for "run now" the moment it was asked for.
-        trigger: "time", "catch-up" or "now".
+        intended_at: the time of the schedule, a whole second; for "run now" and checks the moment
+            they were asked for, never a whole second.
+        detail: why it was skipped or failed, or what else is to be said of it.
         warning: what the check before the run found, "" if nothing.
+        requested_by: who asked for it; "": the schedule itself.
+        listing: what was found at the sources; its sends are those of the run.
+        lease_until: until then somebody is expected to start it; then it is called out again.
+        attempts: how often somebody began to.
     """
 
     schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="runs")
     intended_at = models.DateTimeField()
-    trigger = models.CharField(max_length=16)
+    trigger = models.CharField(max_length=16, choices=RunTrigger.choices)
     state = models.CharField(max_length=16, choices=RunState.choices)
     detail = models.CharField(max_length=400, blank=True)
     warning = models.CharField(max_length=400, blank=True)
     requested_by = models.CharField(max_length=150, blank=True)
     listing = models.ForeignKey(Listing, on_delete=models.SET_NULL, null=True, related_name="runs")
+    lease_until = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -126,3 +153,13 @@ class ScheduleRun(models.Model):
         constraints = (
             models.UniqueConstraint(name="schedule_run_once", fields=("schedule", "intended_at")),
         )
+        indexes = (
+            models.Index(
+                name="schedule_run_to_start",
+                fields=("state",),
+                condition=models.Q(state__in=("due", "queued")),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.schedule} at {self.intended_at.isoformat()}"

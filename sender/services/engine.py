@@ -24,7 +24,17 @@ from sender.models import (
     SendBatch,
     SendState,
 )
-from sender.services import gate, holds, limits, recording, recovery, sending, tickets, transfer
+from sender.services import (
+    gate,
+    holds,
+    limits,
+    recording,
+    recovery,
+    schedule_runs,
+    sending,
+    tickets,
+    transfer,
+)
 from sender.services.leases import (
     SLOT_WAIT_SECONDS,
     BatchLease,
@@ -229,6 +239,7 @@ def tick(owner: str) -> None:
     holds.end_expired(now)
     _issue_probes(now)
     _end_enquiries(now)
+    schedule_runs.tick(now)
     _reissue_plans(now)
     _reissue_work(now)
     _finish_sends()

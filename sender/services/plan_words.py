@@ -1,12 +1,15 @@
 """A plan in figures, as JSON, for people."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Count, F, Sum
 
+from sender.analytics.capability import LatestAnswer, latest_answers
 from sender.models import Send, SourceKind, StudyPart
+from sender.negotiation.foresight import foresee
 from sender.negotiation.instances import DataKind
-from sender.negotiation.matching import Conversion, Refusal, choose
+from sender.negotiation.matching import Choice, Conversion, Refusal, choose
 from sender.negotiation.outcomes import ContextOutcome
 from sender.negotiation.planning import SendPlan
 from sender.negotiation.rules import TemplateSpec
@@ -33,6 +36,7 @@ def describe(send: Send, planned: SendPlan) -> dict[str, Any]:
         )
     )
     kinds = SourceKind.objects.in_bulk([row["kind_id"] for row in rows])
+    latest = latest_answers(send.destination_id, {k.sop_class_uid for k in kinds.values()})
     entries, unreadable = [], 0
     for row in rows:
         kind = kinds[row["kind_id"]]
@@ -41,7 +45,8 @@ def describe(send: Send, planned: SendPlan) -> dict[str, Any]:
             continue
         entry = kind_entry(kind.kind, planned, spec)
         counts = {"instances": row["n"], "bytes": row["size"], "studies": row["studies"]}
-        entries.append(entry | counts)
+        doubt = _doubt(kind.kind, planned, spec, latest)
+        entries.append(entry | counts | {"doubt": doubt})
     return {
         "kinds": sorted(entries, key=lambda e: (e["sop_class"], e["transfer_syntax"])),
         "associations": len(planned.proposals),
@@ -75,3 +80,29 @@ def kind_entry(kind: DataKind, planned: SendPlan, spec: TemplateSpec) -> dict[st
         "travels": travels,
         "reason": reason,
     }
+
+
+def _doubt(
+    kind: DataKind,
+    planned: SendPlan,
+    spec: TemplateSpec,
+    latest: Mapping[tuple[str, str], LatestAnswer],
+) -> str:
+    """Say that the peer accepted no fitting context last time; "" if it may well take the data."""
+    if kind not in planned.assignments:
+        return ""
+    contexts = planned.proposals[planned.assignments[kind]].contexts
+    accepted = {pair: answer.accepted for pair, answer in latest.items()}
+    if not isinstance(foresee(kind, contexts, spec.options, accepted), Refusal):
+        return ""
+    if not isinstance(foresee(kind, contexts, spec.options, {}), Choice):
+        return ""
+    answers = [
+        latest[context.abstract_syntax, uid]
+        for context in contexts
+        if context.abstract_syntax == kind.sop_class
+        for uid in context.transfer_syntaxes
+        if (context.abstract_syntax, uid) in latest
+    ]
+    newest = max(answer.at for answer in answers)
+    return f"the peer accepted no fitting context when last asked, on {newest:%Y-%m-%d}"

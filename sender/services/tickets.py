@@ -29,6 +29,11 @@ def issue_probe(hold_id: int) -> None:
     _issue("sender.tasks.probe_destination", hold_id, cluster=MAIN)
 
 
+def issue_run(run_id: int) -> None:
+    """Have a run of a schedule started."""
+    _issue("sender.tasks.start_run", run_id, cluster=MAIN)
+
+
 def issue_enquiry(enquiry_id: int) -> None:
     """Have a person's echo or negotiation run, past all bulk work."""
     _issue("sender.tasks.answer_enquiry", enquiry_id, cluster=INTERACTIVE)

@@ -122,14 +122,22 @@ def document_of(form: TemplateForm, rows: Any) -> tuple[dict[str, Any], list[int
 def _context_of(given: dict[str, Any]) -> dict[str, Any]:
     lines = [line.strip() for line in given["transfer_syntaxes"].splitlines()]
     return {
-        "abstract_syntax": _SOP_CLASSES.get(
-            _key(given["abstract_syntax"]), given["abstract_syntax"]
-        ),
-        "transfer_syntaxes": [_SYNTAXES.get(_key(line), line) for line in lines if line],
+        "abstract_syntax": sop_class_uid(given["abstract_syntax"]),
+        "transfer_syntaxes": [transfer_syntax_uid(line) for line in lines if line],
         "private_ok": given["private_ok"],
         "scu_role": _ROLES[given["scu_role"]],
         "scp_role": _ROLES[given["scp_role"]],
     }
+
+
+def sop_class_uid(text: str) -> str:
+    """Return the UID of the SOP class that has this name or keyword; else the text."""
+    return _SOP_CLASSES.get(_key(text), text)
+
+
+def transfer_syntax_uid(text: str) -> str:
+    """Return the UID of the transfer syntax that has this name or short name; else the text."""
+    return _SYNTAXES.get(_key(text), text)
 
 
 def _key(text: str) -> str:

@@ -13,7 +13,7 @@ from sender.analytics import overview
 from sender.analytics.rates import Bucket, RateQuery, RateRow, acceptance, last_days, totals
 from sender.models import AbstractSyntax, Association, ContextTemplate, Destination, Send
 from sender.negotiation.rules import STARTER
-from sender.web import charts
+from sender.web import attention, charts
 from sender.web.access import needs
 from sender.web.exports import csv_response
 
@@ -87,6 +87,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     syntaxes = overview.syntax_rows(totals(now), totals(before))
     destinations = _strip_destinations(choice)
     context = {
+        "attention": attention.items(request.user),
         "choice": choice,
         "query": query,
         "periods": PERIODS,
@@ -168,6 +169,7 @@ def get_started(request: HttpRequest) -> HttpResponse:
     associations = Association.objects.order_by("-id")
     own = Destination.objects.exclude(ae_title__startswith="DEMO_").first()
     context = {
+        "attention": attention.items(request.user),
         "demo": demo,
         "starter": starter.newest if starter else None,
         "echo": associations.filter(trigger="echo", outcome="established").first(),

@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from sender.analytics.overview import Strip
+from sender.analytics.schedules import RunOutcome
 from sender.models import SendState
 from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Verdict
@@ -141,9 +142,21 @@ def state_badge(state: str) -> dict[str, Any]:
 
 
 @register.inclusion_tag("sender/_badge.html")
+def run_badge(outcome: str) -> dict[str, Any]:
+    """Show how a run of a schedule stands."""
+    return {"mark": words.RUN_OUTCOMES[RunOutcome(outcome)]}
+
+
+@register.inclusion_tag("sender/_badge.html")
 def instance_badge(outcome: str) -> dict[str, Any]:
     """Show what became of an instance."""
     return {"mark": words.INSTANCES[InstanceOutcome(outcome)]}
+
+
+@register.filter
+def instance_word(outcome: str) -> str:
+    """Say what became of an instance, within a sentence."""
+    return words.INSTANCES[InstanceOutcome(outcome)].word.lower()
 
 
 @register.inclusion_tag("sender/_bar.html")

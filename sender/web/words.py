@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sender.analytics.schedules import RunOutcome
 from sender.models import SendState
 from sender.negotiation.outcomes import (
     AssociationKind,
@@ -115,6 +116,22 @@ SEND_STATES: dict[SendState, Mark] = {
     SendState.FAILED: Mark("Failed", "bolt", "failed"),
     SendState.ERRORED: Mark("Error of ours", "bug-ant", "failed"),
     SendState.CANCELLED: Mark("Cancelled", "stop", "quiet"),
+}
+
+RUN_OUTCOMES: dict[RunOutcome, Mark] = {
+    RunOutcome.STARTING: Mark("Starting", "arrow-path", "running"),
+    RunOutcome.WAITING: Mark("Waiting for the last run", "clock", "quiet"),
+    RunOutcome.RUNNING: Mark("Running", "arrow-path", "running"),
+    RunOutcome.CHECKING: Mark("Checking", "arrow-path", "running"),
+    RunOutcome.CHECKED: Mark("Checked", "check", "quiet"),
+    RunOutcome.SUCCEEDED: Mark("Succeeded", "check", "accepted"),
+    RunOutcome.NOTHING_NEW: Mark("Nothing new", "check", "accepted"),
+    RunOutcome.PARTIAL: Mark("Partly sent", "exclamation-triangle", "rejected"),
+    RunOutcome.FAILED: Mark("Failed", "bolt", "failed"),
+    RunOutcome.ERRORED: Mark("Error of ours", "bug-ant", "failed"),
+    RunOutcome.CANCELLED: Mark("Cancelled", "stop", "quiet"),
+    RunOutcome.SKIPPED: Mark("Skipped", "forward", "warning"),
+    RunOutcome.ENDED: Mark("Ended", "minus", "quiet"),
 }
 
 INSTANCES: dict[InstanceOutcome, Mark] = {

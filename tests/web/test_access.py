@@ -8,9 +8,11 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 
 from sender.models import ROLES, Association, ContextTemplate, Destination, Enquiry, Send, Trigger
+from sender.services import schedule_runs, sources
 from sender.services.enquiries import verification_version
 from sender.web import urls
 from sender.web.access import PUBLIC, SIGNED_IN
+from tests import factories
 
 ROLE_NAMES = ("anonymous", "no role", "disabled", *ROLES)
 GET_ONLY_PUBLIC = {"healthz", "sign_in"}
@@ -35,6 +37,15 @@ NEEDS = {
     "history_json": "read",
     "association": "read",
     "association_json": "read",
+    "schedules": "read",
+    "schedule": "read",
+    "schedule_runs": "read",
+    "schedule_run": "read",
+    "schedule_add": "operate",
+    "schedule_change": "operate",
+    "schedule_delete": "operate",
+    "schedule_preview": "operate",
+    "schedule_command": "operate",
     "send_instances": "read_identifiers",
     "send_studies": "read_identifiers",
     "send_studies_csv": "read_identifiers",
@@ -57,7 +68,10 @@ NEEDS = {
     "preferences": PUBLIC,
     "healthz": PUBLIC,
 }
-POST_ONLY = {"send_command", "destination_echo", "destination_negotiate", "sign_out", "preferences"}
+POST_ONLY = {
+    "send_command", "schedule_command", "destination_echo", "destination_negotiate", "sign_out",
+    "preferences",
+}  # fmt: skip
 
 
 def patterns() -> list[URLPattern]:
@@ -85,7 +99,15 @@ def arguments(
         template_version=verification_version(),
         requested_by="test",
     )
+    schedule = factories.schedule(sources.sample_folder(), destination)
+    run = schedule_runs.check_now(schedule, "test")
     found: dict[str, list[object]] = {
+        "schedule": [schedule.pk],
+        "schedule_runs": [schedule.pk],
+        "schedule_run": [schedule.pk, run.pk],
+        "schedule_change": [schedule.pk],
+        "schedule_delete": [schedule.pk],
+        "schedule_command": [schedule.pk, "run"],
         "setup": ["wrong-token"],
         "destination_enquiry": [enquiry.pk],
         "send_command": [send.pk, "start"],

@@ -34,7 +34,16 @@ def text(client: Client, address: str, status: int = 200) -> str:
 
 @pytest.mark.parametrize(
     "address",
-    ["/", "/get-started/", "/destinations/", "/templates/", "/sends/", "/history/", "/search/?q=x"],
+    [
+        "/",
+        "/get-started/",
+        "/destinations/",
+        "/templates/",
+        "/sends/",
+        "/schedules/",
+        "/history/",
+        "/search/?q=x",
+    ],
 )
 def test_an_empty_site_shows_its_pages(address: str, as_role: SignIn) -> None:
     assert "</html>" in text(as_role("viewer"), address)

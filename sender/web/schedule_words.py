@@ -1,0 +1,130 @@
+"""What pages say of schedules and their runs; paths and UIDs only to whom they are for."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from sender.analytics.schedules import Attention, RunAccount
+from sender.models import Schedule
+from sender.negotiation import sop_classes, syntaxes
+from sender.negotiation.local_time import UnknownZone, zone_named
+from sender.negotiation.windows import InvalidWindows, parse_windows
+from sender.services import recurrence
+from sender.services.schedule_times import recurrence_of
+
+HIDDEN = "A source can't be used. Who may read source paths sees which, and why."
+COUNTED = {
+    "patterns": "File names",
+    "studies": "Study Instance UIDs",
+    "series": "Series Instance UIDs",
+    "instances": "SOP Instance UIDs",
+    "uids": "UIDs of studies, series or instances",
+    "tags": "Attributes",
+}
+"""Rules whose values may tell of a patient."""
+NAMED = {
+    "modalities": "Modalities",
+    "sop_classes": "SOP classes",
+    "transfer_syntaxes": "Transfer syntaxes",
+}
+
+
+def both(zone: str, moment: datetime) -> tuple[str, str]:
+    """Write a time in a zone, with the day of the week, and in UTC."""
+    try:
+        local = f"{moment.astimezone(zone_named(zone)):%a %Y-%m-%d %H:%M:%S}"
+    except UnknownZone:
+        local = "–"
+    return local, f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def local(schedule: Schedule, moment: datetime | None) -> str:
+    """Write a time in a schedule's zone, "" if there is none."""
+    return "" if moment is None else both(schedule.zone, moment)[0]
+
+
+def next_runs(schedule: Schedule, now: datetime, count: int = 5) -> list[dict[str, str]]:
+    """Return the next times of an enabled schedule, with when its sends may begin."""
+    if not schedule.enabled:
+        return []
+    try:
+        times = recurrence.next_runs(recurrence_of(schedule), now, count)
+        windows, zone = parse_windows(schedule.windows), zone_named(schedule.zone)
+    except (recurrence.InvalidRecurrence, InvalidWindows, UnknownZone):
+        return []
+    found = []
+    for time in times:
+        shown, utc = both(schedule.zone, time)
+        opens_at = windows.opens_at(time, zone)
+        waits = opens_at is not None and opens_at > time
+        from_then = both(schedule.zone, opens_at)[0] if waits and opens_at else ""
+        found.append({"local": shown, "utc": utc, "sends_from": from_then})
+    return found
+
+
+def rules(schedule: Schedule, *, with_identifiers: bool) -> list[tuple[str, str]]:
+    """Return the rules that are set: their name, and what they take."""
+    found = [
+        (words, ", ".join(_named(name, schedule.rules[name])))
+        for name, words in NAMED.items()
+        if schedule.rules.get(name)
+    ]
+    first, last = schedule.rules.get("date_from", ""), schedule.rules.get("date_to", "")
+    if first or last:
+        found.append(("Study date", f"{_iso(first) or 'any'} to {_iso(last) or 'any'}"))
+    for name, words in COUNTED.items():
+        values = schedule.rules.get(name)
+        if values:
+            found.append((words, _told(values) if with_identifiers else f"{len(values):,}"))
+    return found
+
+
+def _named(name: str, values: Iterable[str]) -> Iterator[str]:
+    names = {"sop_classes": sop_classes.name_of, "transfer_syntaxes": syntaxes.short_name_of}
+    return (names[name](value) if name in names else value for value in values)
+
+
+def _iso(text: str) -> str:
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if text else ""
+
+
+def _told(values: Any, most: int = 6) -> str:
+    told = [f"{k} = {v}" for k, v in values.items()] if isinstance(values, dict) else list(values)
+    more = len(told) - most
+    return ", ".join(told[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def notes(account: RunAccount, *, with_identifiers: bool) -> Iterator[str]:
+    """Yield what is to be said of a run besides its outcome, one sentence or more each."""
+    run = account.run
+    paths = [*run.schedule.sources, *(run.listing.sources if run.listing else [])]
+    if run.detail:
+        yield without_paths(run.detail, paths, with_identifiers=with_identifiers)
+    if run.warning:
+        yield f"Before it began: {run.warning}."
+    if account.already_there:
+        yield f"{_instances(account.already_there)} already there, left out."
+    if run.listing:
+        for rule, number in sorted(run.listing.excluded.items()):
+            yield f"{number:,} file{'' if number == 1 else 's'} left out by rule: {rule}."
+
+
+def _instances(number: int) -> str:
+    return "1 instance was" if number == 1 else f"{number:,} instances were"
+
+
+def without_paths(text: str, paths: Iterable[str], *, with_identifiers: bool) -> str:
+    """Return a text, or another one where it names a source and that is not for the reader."""
+    names_one = any(path and path in text for path in paths)
+    return HIDDEN if names_one and not with_identifiers else text
+
+
+def attention(one: Attention, *, with_identifiers: bool) -> str:
+    """Say why somebody should look at a schedule."""
+    if one.overdue_since is not None:
+        shown = local(one.schedule, one.overdue_since)
+        return f"It should have run at {shown} and did not: is a sender running?"
+    assert one.account is not None
+    shown = local(one.schedule, one.account.run.intended_at)
+    said = " ".join(notes(one.account, with_identifiers=with_identifiers))
+    return f"Run of {shown}. {said}".strip()
