@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('sender', '0005_drop_wide_rows'),
+        ('sender', '0006_batch_rule'),
     ]
 
     operations = [
