@@ -324,6 +324,6 @@ def test_where_the_system_tells_nothing_a_stall_is_nobodys(
         association = associate(peer.port)
         stored = [o for _, o in association.store_many(iter([request()]))]
     assert stored[0].detail == "The peer did not answer for 0.3 s."
-    assert association.outcome().stall == Stall(
-        Whose.UNKNOWN, Awaited.ANSWER, pytest.approx(0.3, abs=2), stored[0].detail
-    )
+    stall = association.outcome().stall
+    assert stall is not None
+    assert (stall.whose, stall.awaited, stall.figures) == (Whose.UNKNOWN, Awaited.ANSWER, None)
