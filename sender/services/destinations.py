@@ -12,8 +12,10 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from sender.models import Destination, DestinationRevision, DestinationSlot
+from sender.models import AssociationScope, Destination, DestinationRevision, DestinationSlot
 from sender.negotiation.peers import DEFAULT_CALLING_AE_TITLE, DEFAULT_MAXIMUM_LENGTH
+from sender.negotiation.profiles import InvalidProfile, parse_profile
+from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services.audit import write_entry
 from sender.services.canonical import digest
 
@@ -37,7 +39,7 @@ class NameTaken(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DestinationFacts:
-    """What an administrator says of a destination; timeouts are seconds."""
+    """What an administrator says of a destination; timeouts are seconds, None is no limit."""
 
     name: str
     ae_title: str
@@ -52,6 +54,13 @@ class DestinationFacts:
     maximum_length: int = DEFAULT_MAXIMUM_LENGTH
     max_associations: int = 1
     retries: int = 3
+    association_scope: str = AssociationScope.STUDIES.value
+    instances_per_association: int | None = None
+    bytes_per_second: int | None = None
+    instances_per_second: int | None = None
+    profile: str = ""
+    windows: str = ""
+    sends_parked: bool = False
     tls: bool = False
     tls_ca_file: str = ""
     tls_cert_file: str = ""
@@ -106,7 +115,7 @@ def _save(destination: Destination, actor: str, action: str, facts: dict[str, ob
     problem = address_problem(destination.address, destination.port)
     if problem:
         raise InvalidDestination({"address": [problem]})
-    problems = _tls_problems(destination)
+    problems = _limit_problems(destination) | _tls_problems(destination)
     if problems:
         raise InvalidDestination(problems)
     with transaction.atomic():
@@ -138,6 +147,23 @@ def _own_port_problem(port: int) -> str:
     database = settings.DATABASES["default"]
     own = {int(database.get("PORT") or 0), urlsplit(f"//{settings.BIND}").port or 0}
     return "This port is our own web server's or database's." if port in own else ""
+
+
+def _limit_problems(destination: Destination) -> dict[str, list[str]]:
+    """Say which of the limits and times can't be used; {} if all can."""
+    problems: dict[str, list[str]] = {}
+    for name in ("instances_per_association", "bytes_per_second", "instances_per_second"):
+        if getattr(destination, name) == 0:
+            problems[name] = ["Nothing would ever be sent; leave it empty for no limit."]
+    try:
+        parse_windows(destination.windows)
+    except InvalidWindows as error:
+        problems["windows"] = [str(error)]
+    try:
+        parse_profile(destination.profile)
+    except InvalidProfile as error:
+        problems["profile"] = [str(error)]
+    return problems
 
 
 def _tls_problems(destination: Destination) -> dict[str, list[str]]:

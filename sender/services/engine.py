@@ -47,8 +47,8 @@ from sender.services.leases import (
     owner_name,
 )
 
-LONGEST_WAIT_SECONDS = 20
-"""A worker waits this long for a batch that is due soon, rather than coming back for it."""
+LONGEST_WAIT_SECONDS = 5
+"""A worker waits so long for a batch that is due soon; for later ones the tick sends somebody."""
 LONGEST_WORK_SECONDS = 600
 LEASE_PENALTY_SECONDS = 2
 """Pause after a worker vanished without having sent anything; doubled each time."""
@@ -84,13 +84,15 @@ def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> None
     deadline = time.monotonic() + LONGEST_WORK_SECONDS
     while not is_stopping() and _may_keep(slot, destination):
         lease = claim_batch(destination.pk, owner)
-        if lease is not None:
-            transfer.run_batches(
-                lease, slot, is_stopping=is_stopping, next_batch=_follower(owner, deadline)
-            )
-        elif not _await_due(destination.pk):
-            return
-        if time.monotonic() >= deadline:
+        if lease is None:
+            if not _await_due(destination.pk):
+                return
+            continue
+        is_answered = transfer.run_batches(
+            lease, slot, is_stopping=is_stopping, next_batch=_follower(owner, deadline)
+        )
+        if not is_answered or time.monotonic() >= deadline:
+            # Others have their turn first.
             tickets.issue_work(destination.pk)
             return
 

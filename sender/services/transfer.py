@@ -67,10 +67,11 @@ def run_batches(
     is_stopping: Callable[[], bool],
     next_batch: NextBatch = lambda _batch: None,
     requestor: Requestor | None = None,
-) -> None:
+) -> bool:
     """Send what is due of a claimed batch, and of further ones that fit the same association.
 
-    Each batch is left done, ready for later, or cancelled.
+    Each batch is left done, ready for later, or cancelled. Tells whether the peer answered the
+    proposal, or needed none.
 
     Args:
         next_batch: claims a batch that may follow another in its association.
@@ -79,15 +80,18 @@ def run_batches(
     sending.move_send(batch.send_id, SendState.RUNNING, before=(SendState.QUEUED,))
     items = due_items(batch.pk)
     first = next(items, None)
+    is_answered = True
     if first is None:
         settle_batch(batch, lease, None, acknowledged=0)
     else:
         opened = associate(
             _errand(batch, lease), proposal_of(batch.definition_list), requestor=requestor
         )
+        is_answered = opened.association.outcome().is_negotiated
         passage = Passage(opened, slot, is_stopping)
         _work(passage, batch, lease, _chain(first, items), next_batch)
     sending.finish_if_done(batch.send_id)
+    return is_answered
 
 
 def _chain(first: DueItem, rest: Iterator[DueItem]) -> Iterator[DueItem]:

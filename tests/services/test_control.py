@@ -1,0 +1,393 @@
+"""Pauses, windows, priorities: effective at once, and nothing is lost by them."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from sender.dicom.acceptor import Profile, Receiver
+from sender.models import (
+    Association,
+    AuditEntry,
+    BatchState,
+    Destination,
+    Hold,
+    Send,
+    SendBatch,
+    SendItem,
+    SendState,
+)
+from sender.negotiation import retry
+from sender.services import control, engine, gate, holds, leases, planner, sending
+from sender.services.gate import By
+from sender.services.holds import InvalidHold
+from sender.services.sending import WrongState
+from tests import factories
+from tests.processes import await_true
+from tests.services.background import background
+from tests.services.test_sending import at, order, outcomes
+
+pytestmark = pytest.mark.usefixtures("live_db")
+NEVER_NOW = "mon-sun 00:00-00:01"
+PAUSE_SECONDS = 10
+"""A pause takes effect within this time."""
+
+
+class Store:
+    """A receiver that counts what it stored, and how fast it answers."""
+
+    def __init__(self) -> None:
+        self.stored: list[str] = []
+        self.profiles = {"SLOW": Profile(pause_seconds=0.3)}
+        self.receiver = Receiver(port=0, profiles=self.profiles, notice=self._note)
+
+    def _note(self, record: dict[str, object]) -> None:
+        if record["event"] == "store":
+            self.stored.append(str(record["sop_instance"]))
+
+    def answers_after(self, seconds: float) -> None:
+        self.profiles["SLOW"] = Profile(pause_seconds=seconds)
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    found = Store()
+    with found.receiver:
+        yield found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four studies of three instances each."""
+    return write_studies(tmp_path / "in", 4)
+
+
+def write_studies(folder: Path, studies: int, *, root: str = "1.2.3") -> Path:
+    for number in range(studies * 3):
+        factories.write_instance(
+            folder / f"{number}.dcm",
+            sop_instance=f"{root}.{number}",
+            study=f"{root}.826.{number // 3}",
+        )
+    return folder
+
+
+def slow(store: Store, **facts: object) -> Destination:
+    return at(store.receiver, **{"ae_title": "SLOW", "max_associations": 1, **facts})
+
+
+def planned(to: Destination, folder: Path, **changes: object) -> Send:
+    """Return a send of the background that is ready to go."""
+    send = order(to, folder, **{"inline": False, "retries": None, **changes})
+    planner.plan_send(send.pk)
+    send.refresh_from_db()
+    return send
+
+
+def state_of(send: Send) -> str:
+    return str(Send.objects.values_list("state", flat=True).get(pk=send.pk))
+
+
+def is_at_rest() -> bool:
+    return not SendBatch.objects.filter(state=BatchState.RUNNING).exists()
+
+
+def await_first(store: Store, count: int = 2) -> None:
+    await_true(lambda: len(store.stored) >= count, f"{count} instances", 20)
+
+
+def assert_no_attempt_was_lost(send: Send) -> None:
+    """What was not sent was not tried either, as far as anybody counts."""
+    untried = SendItem.objects.filter(send=send, outcome="pending")
+    assert untried.exists()
+    assert set(untried.values_list("attempts", flat=True)) == {0}
+    batches = SendBatch.objects.filter(send=send, state=BatchState.READY)
+    assert set(batches.values_list("attempt", "failures")) == {(0, 0)}
+
+
+def assert_sent_once(send: Send, store: Store) -> None:
+    assert (state_of(send), outcomes(send)) == (SendState.SUCCEEDED, {"sent": len(store.stored)})
+    assert len(set(store.stored)) == len(store.stored)
+
+
+def test_a_paused_send_rests_within_10_s_and_goes_on_without_a_loss(
+    store: Store, folder: Path
+) -> None:
+    send = planned(slow(store), folder)
+    with background():
+        await_first(store)
+        control.pause_send(send, "anna", "the scanner room calls")
+        began = time.monotonic()
+        await_true(is_at_rest, "rest", 20)
+        assert time.monotonic() - began < PAUSE_SECONDS
+        seen = len(store.stored)
+        assert_no_attempt_was_lost(send)
+        engine.work(send.destination_id)
+        assert (state_of(send), len(store.stored)) == (SendState.PAUSED, seen)
+        assert send.detail == "Paused by anna: the scanner room calls"
+        control.resume_send(send, "ben")
+        await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
+    assert_sent_once(send, store)
+    entries = AuditEntry.objects.filter(subject=str(send.pk)).order_by("id")
+    assert list(entries.values_list("action", "actor"))[1:] == [
+        ("send.pause", "anna"),
+        ("send.resume", "ben"),
+    ]
+
+
+@pytest.mark.slow
+def test_an_instance_in_flight_is_cut_off_after_5_s_and_that_counts_as_no_attempt(
+    store: Store, folder: Path
+) -> None:
+    store.answers_after(30)
+    send = planned(slow(store), folder)
+    with background(workers=1):
+        await_true(_has_attempt, "a start", 20)
+        control.pause_send(send, "anna")
+        began = time.monotonic()
+        await_true(is_at_rest, "rest", 20)
+        assert time.monotonic() - began < PAUSE_SECONDS
+    assert_no_attempt_was_lost(send)
+    cut = SendItem.objects.get(send=send, rule=retry.INTERRUPTED.rule)
+    assert cut.outcome == "pending"
+    assert Association.objects.get().ended == "aborted_by_us"
+    store.answers_after(0)
+    control.resume_send(send, "anna")
+    engine.work(send.destination_id)
+    assert (state_of(send), outcomes(send)) == (SendState.SUCCEEDED, {"sent": 12})
+
+
+def _has_attempt() -> bool:
+    from sender.models import AssociationAttempt
+
+    return AssociationAttempt.objects.filter(answer__isnull=False).exists()
+
+
+@pytest.mark.slow
+def test_a_cancelled_instance_that_was_cut_off_is_unknown(store: Store, folder: Path) -> None:
+    store.answers_after(30)
+    send = planned(slow(store), folder)
+    with background(workers=1):
+        await_true(_has_attempt, "a start", 20)
+        sending.cancel_send(send, "anna")
+        await_true(lambda: state_of(send) == SendState.CANCELLED, "the end", 20)
+    assert outcomes(send) == {"cancelled": 11, "unknown": 1}
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["one destination", "all sending"])
+def test_a_pause_of_a_destination_or_of_all_holds_until_it_is_ended(
+    store: Store, folder: Path, *, whole: bool
+) -> None:
+    send = planned(slow(store), folder)
+    with background():
+        await_first(store)
+        paused = None if whole else send.destination
+        hold = holds.pause(paused, reason="disk change", until=None, actor="anna")
+        await_true(is_at_rest, "rest", PAUSE_SECONDS)
+        assert_no_attempt_was_lost(send)
+        closed = gate.why_closed(send)
+        assert closed is not None
+        assert closed.by is By.PAUSE
+        assert "paused by anna: disk change" in closed.reason
+        holds.resume(hold, "ben")
+        await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
+    assert_sent_once(send, store)
+    verbs = {"destination.pause", "destination.resume", "sending.pause", "sending.resume"}
+    actions = AuditEntry.objects.filter(action__in=verbs).order_by("id")
+    kind = "sending" if whole else "destination"
+    assert list(actions.values_list("action", flat=True)) == [f"{kind}.pause", f"{kind}.resume"]
+
+
+def test_a_pause_ends_by_itself_when_its_time_is_over(store: Store, folder: Path) -> None:
+    store.answers_after(0)
+    send = planned(slow(store), folder)
+    until = timezone.now() + timedelta(seconds=1)
+    holds.pause(send.destination, reason="a moment", until=until, actor="anna")
+    engine.work(send.destination_id)
+    assert outcomes(send) == {"sent": 12}, "the worker waited for an end that was near"
+    engine.tick("test")
+    hold = Hold.objects.get()
+    assert (hold.ended_by, hold.ended_at) == ("system", until)
+    assert AuditEntry.objects.filter(action="destination.resume", actor="system").exists()
+
+
+def test_a_pause_needs_a_reason_and_an_end_that_is_to_come() -> None:
+    to = factories.destination()
+    with pytest.raises(InvalidHold, match="why"):
+        holds.pause(to, reason="  ", until=None, actor="anna")
+    with pytest.raises(InvalidHold, match="future"):
+        holds.pause(to, reason="x", until=timezone.now(), actor="anna")
+    with pytest.raises(InvalidHold, match="within a year"):
+        holds.pause(to, reason="x", until=timezone.now() + timedelta(days=400), actor="anna")
+    first = holds.pause(to, reason="x", until=None, actor="anna")
+    with pytest.raises(InvalidHold, match="already, by anna: x"):
+        holds.pause(to, reason="y", until=None, actor="ben")
+    holds.resume(first, "ben")
+    with pytest.raises(InvalidHold, match="ended already"):
+        holds.resume(first, "ben")
+
+
+@pytest.mark.parametrize("of", ["destination", "send"])
+def test_a_window_that_closes_in_the_middle_loses_no_attempt(
+    store: Store, folder: Path, of: str
+) -> None:
+    to = slow(store, windows=NEVER_NOW if of == "destination" else "")
+    send = planned(to, folder, windows=NEVER_NOW if of == "send" else "")
+    engine.work(to.pk)
+    assert (outcomes(send), Association.objects.count()) == ({"pending": 12}, 0)
+    target = to if of == "destination" else send
+    with background():
+        control.override_window(target, "anna", timezone.now() + timedelta(seconds=2))
+        await_first(store)
+        await_true(
+            lambda: state_of(send) == SendState.RUNNING and is_at_rest(), "a closed window", 20
+        )
+        assert_no_attempt_was_lost(send)
+        closed = gate.why_closed(Send.objects.get(pk=send.pk))
+        assert closed is not None
+        assert closed.by is By.WINDOW
+        assert closed.until is not None
+        control.override_window(target, "anna", timezone.now() + timedelta(hours=1))
+        await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
+    assert_sent_once(send, store)
+
+
+def test_windows_are_overridden_only_where_there_are_some_and_for_a_week_at_most() -> None:
+    to = factories.destination()
+    with pytest.raises(WrongState, match="no windows"):
+        control.override_window(to, "anna", timezone.now())
+    Destination.objects.update(windows=NEVER_NOW)
+    to.refresh_from_db()
+    with pytest.raises(WrongState, match="week"):
+        control.override_window(to, "anna", timezone.now() + timedelta(days=8))
+
+
+def test_a_disabled_destination_is_sent_nothing(store: Store, folder: Path) -> None:
+    send = planned(slow(store), folder)
+    Destination.objects.update(enabled=False)
+    engine.work(send.destination_id)
+    assert outcomes(send) == {"pending": 12}
+    assert gate.look(send.destination_id).closed is not None
+
+
+def test_a_send_is_paused_while_it_is_planned_and_rests_after_that(
+    store: Store, folder: Path
+) -> None:
+    send = order(slow(store), folder, inline=False)
+    control.pause_send(send, "anna")
+    assert state_of(send) == SendState.PLANNING
+    planner.plan_send(send.pk)
+    assert state_of(send) == SendState.PAUSED
+    engine.work(send.destination_id)
+    assert outcomes(send) == {"pending": 12}
+    with pytest.raises(WrongState, match="paused"):
+        control.pause_send(send, "anna")
+    control.resume_send(send, "anna")
+    with pytest.raises(WrongState, match="not paused"):
+        control.resume_send(send, "anna")
+
+
+def test_a_paused_send_is_cancelled(store: Store, folder: Path) -> None:
+    send = planned(slow(store), folder)
+    control.pause_send(send, "anna")
+    sending.cancel_send(send, "anna")
+    assert outcomes(send) == {"cancelled": 12}
+    with pytest.raises(WrongState, match="cancelled"):
+        control.pause_send(send, "anna")
+
+
+def claimed(to: Destination) -> SendBatch:
+    lease = leases.claim_batch(to.pk, "somebody")
+    assert lease is not None
+    return SendBatch.objects.select_related("send__destination").get(pk=lease.batch_id)
+
+
+def test_an_urgent_send_overtakes_at_the_border_of_a_batch(store: Store, tmp_path: Path) -> None:
+    to = slow(store)
+    one = planned(to, write_studies(tmp_path / "a", 2, root="1.5"))
+    other = planned(to, write_studies(tmp_path / "b", 2, root="1.6"))
+    # Batches of 500 instances would hold all; studies of their own make borders.
+    for send in (one, other):
+        split_by_study(send)
+    running = claimed(to)
+    assert running.send_id == one.pk
+    control.set_priority(other, "anna", 100)
+    assert set(other.batches.values_list("priority", flat=True)) == {100}
+    assert leases.claim_follower(running, "somebody") is None, "the urgent one comes first"
+    assert claimed(to).send_id == other.pk
+    urgent = SendBatch.objects.select_related("send__destination").get(
+        send=other, state=BatchState.RUNNING
+    )
+    assert leases.claim_follower(urgent, "somebody") is not None
+    assert claimed(to).send_id == one.pk, "when no urgent one is left, the others go on"
+
+
+def test_an_urgent_send_that_is_outside_its_window_holds_nobody_up(
+    store: Store, tmp_path: Path
+) -> None:
+    to = slow(store)
+    one = planned(to, write_studies(tmp_path / "a", 2, root="1.5"))
+    split_by_study(one)
+    planned(to, write_studies(tmp_path / "b", 1, root="1.6"), windows=NEVER_NOW, priority=100)
+    running = claimed(to)
+    assert running.send_id == one.pk
+    assert leases.claim_follower(running, "somebody") is not None
+
+
+def split_by_study(send: Send) -> None:
+    """Give each study of a send a batch of its own."""
+    first = SendBatch.objects.get(send=send)
+    studies = send.parts.values_list("id", flat=True)[1:]
+    for number, part in enumerate(studies, start=2):
+        SendBatch.objects.filter(pk=first.pk).update(instances=3)
+        batch = SendBatch.objects.create(
+            send=send,
+            number=number,
+            destination=send.destination,
+            definition_list=first.definition_list,
+            instances=3,
+            next_attempt_at=first.next_attempt_at,
+        )
+        SendItem.objects.filter(part=part).update(batch=batch)
+
+
+def test_an_inline_send_under_a_persons_pause_is_refused_with_the_reason(
+    store: Store, folder: Path
+) -> None:
+    to = slow(store)
+    holds.pause(to, reason="disk change", until=None, actor="anna")
+    send = order(to, folder)
+    planner.plan_send(send.pk)
+    engine.run_inline(Send.objects.get(pk=send.pk))
+    assert (state_of(send), outcomes(send)) == (SendState.FAILED, {"failed": 12})
+    assert Association.objects.get().outcome == "refused_locally"
+    reasons = set(SendItem.objects.values_list("reason", "rule"))
+    assert reasons == {("not sent: Sending to pacs is paused by anna: disk change", "held")}
+
+
+def test_a_pause_ends_an_inline_send_that_is_under_way(store: Store, folder: Path) -> None:
+    to = slow(store)
+    send = order(to, folder)
+    planner.plan_send(send.pk)
+    thread = threading.Thread(target=_run_inline, args=(send.pk,))
+    thread.start()
+    await_first(store)
+    holds.pause(to, reason="disk change", until=None, actor="anna")
+    thread.join(20)
+    assert not thread.is_alive()
+    assert state_of(send) == SendState.PARTIAL
+    assert outcomes(send)["sent"] == len(store.stored) < 12
+    assert set(outcomes(send)) == {"sent", "failed"}
+
+
+def _run_inline(send_id: int) -> None:
+    from django.db import connection
+
+    try:
+        engine.run_inline(Send.objects.get(pk=send_id))
+    finally:
+        connection.close()
