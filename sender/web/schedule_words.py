@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sender.analytics.schedules import Attention, RunAccount
-from sender.models import Schedule
+from sender.models import RunTrigger, Schedule
 from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.local_time import UnknownZone, zone_named
 from sender.negotiation.windows import InvalidWindows, parse_windows
@@ -30,12 +30,13 @@ NAMED = {
 
 
 def both(zone: str, moment: datetime) -> tuple[str, str]:
-    """Write a time in a zone, with the day of the week, and in UTC."""
+    """Write a time in a zone, with the day of the week, and in UTC; whole minutes without :00."""
+    clock = "%H:%M:%S" if moment.second else "%H:%M"
     try:
-        local = f"{moment.astimezone(zone_named(zone)):%a %Y-%m-%d %H:%M:%S}"
+        shown = f"{moment.astimezone(zone_named(zone)):%a %Y-%m-%d {clock}}"
     except UnknownZone:
-        local = "–"
-    return local, f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        shown = "–"
+    return shown, f"{moment.astimezone(UTC):%Y-%m-%d {clock}}"
 
 
 def local(schedule: Schedule, moment: datetime | None) -> str:
@@ -101,7 +102,8 @@ def notes(account: RunAccount, *, with_identifiers: bool) -> Iterator[str]:
     if run.detail:
         yield without_paths(run.detail, paths, with_identifiers=with_identifiers)
     if run.warning:
-        yield f"Before it began: {run.warning}."
+        began = "" if run.trigger == RunTrigger.CHECK else " before it began"
+        yield f"Foreseen{began}: {run.warning}."
     if account.already_there:
         yield f"{_instances(account.already_there)} already there, left out."
     if run.listing:
