@@ -15,6 +15,7 @@ from typing import NoReturn, Protocol
 from sender.dicom import dimse, tls, upper_layer, wire
 from sender.dicom.bulk import FileRange, Framing, Loader, OpenFile, SourceFailed, StoreRequest
 from sender.dicom.wire import Wire
+from sender.negotiation import codes
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import (
     AssociationKind,
@@ -27,6 +28,7 @@ from sender.negotiation.outcomes import (
     InstanceOutcome,
     Phase,
     RawPdu,
+    Rejection,
     StoreOutcome,
     answered,
     classify_status,
@@ -259,8 +261,7 @@ class NetworkAssociation:
                 self._take_acceptance(upper_layer.parse_acceptance(answer))
             elif kind == upper_layer.ASSOCIATE_RJ:
                 self._keep(RawPdu("A-ASSOCIATE-RJ", False, answer))
-                self._note(rejection=upper_layer.parse_rejection(answer))
-                raise _Ending(AssociationKind.REJECTED, "The peer rejected the association.")
+                self._take_rejection(upper_layer.parse_rejection(answer))
             elif kind == upper_layer.ABORT:
                 self._take_abort(answer)
             else:
@@ -287,10 +288,17 @@ class NetworkAssociation:
             )
         self._note(kind=AssociationKind.ESTABLISHED, phase=Phase.TRANSFER, detail="")
 
+    def _take_rejection(self, found: Rejection) -> NoReturn:
+        self._note(rejection=found)
+        said = codes.say_rejection(found.result, found.source, found.reason)
+        raise _Ending(AssociationKind.REJECTED, f"The peer rejected the association: {said}.")
+
     def _take_abort(self, pdu: bytes) -> NoReturn:
         self._keep(RawPdu("A-ABORT", False, pdu))
-        self._note(abort=upper_layer.parse_abort(pdu))
-        raise _Ending(AssociationKind.ABORTED_BY_PEER, "The peer aborted the association.")
+        found = upper_layer.parse_abort(pdu)
+        self._note(abort=found)
+        said = codes.say_abort(found.source, found.reason)
+        raise _Ending(AssociationKind.ABORTED_BY_PEER, f"The peer aborted the association: {said}.")
 
     def _abort_for(self, detail: str) -> NoReturn:
         self._say_abort()
