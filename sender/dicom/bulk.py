@@ -62,7 +62,7 @@ class Framing:
     def __init__(self, maximum_length: int | None) -> None:
         """Take the peer's maximum length: 0 is no limit, None was not said."""
         limit = DEFAULT_PDU if maximum_length is None else maximum_length or LARGEST_PDU
-        self.limit = min(limit, LARGEST_PDU)
+        self.limit = min(limit, LARGEST_PDU) & ~1  # fragments have an even length, PS3.7 annex F
         self._step = self.limit - PDV_HEADER_LENGTH
 
     @property
