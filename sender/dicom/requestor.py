@@ -367,24 +367,26 @@ class NetworkAssociation:
         self, requests: Iterator[StoreRequest]
     ) -> Iterator[tuple[StoreRequest, StoreOutcome]]:
         upcoming = self._draw(requests)
-        while upcoming is not None:
-            request, data = upcoming
-            upcoming = None
-            if not self.is_open:
-                return
-            if isinstance(data, SourceFailed):
-                outcome = _not_sent(request, str(data))
-                upcoming = self._draw(requests)
-            else:
-                store = _Store(request, time.monotonic(), self._next_message_id())
-                with self._phase(Phase.TRANSFER):
-                    begun = self._begin(store, data)
-                    if begun is None:
-                        upcoming = self._draw(requests)
-                    outcome = begun or self._await(store)
-                outcome = replace(outcome, seconds=time.monotonic() - store.started)
-                self._count(outcome)
-            yield request, outcome
+        try:
+            while upcoming is not None and self._may_begin():
+                request, data = upcoming
+                upcoming = None
+                if isinstance(data, SourceFailed):
+                    outcome = _not_sent(request, str(data))
+                    upcoming = self._draw(requests)
+                else:
+                    store = _Store(request, time.monotonic(), self._next_message_id())
+                    with self._phase(Phase.TRANSFER):
+                        begun = self._begin(store, data)
+                        if begun is None:
+                            upcoming = self._draw(requests)
+                        outcome = begun or self._await(store)
+                    outcome = replace(outcome, seconds=time.monotonic() - store.started)
+                    self._count(outcome)
+                yield request, outcome
+        finally:
+            if upcoming is not None and isinstance(upcoming[1], OpenFile):
+                upcoming[1].close()
 
     def _draw(
         self, requests: Iterator[StoreRequest]
@@ -395,7 +397,6 @@ class NetworkAssociation:
     def _begin(self, store: "_Store", data: "memoryview | OpenFile") -> StoreOutcome | None:
         """Send a request whole; an outcome if that failed already."""
         try:
-            self._refuse_early_end()
             self._send_request(store, data)
         except SourceFailed as failure:
             self._say_abort()
@@ -406,12 +407,18 @@ class NetworkAssociation:
             return store.unknown(ending.detail)
         return None
 
-    def _refuse_early_end(self) -> None:
-        """See whether the peer has ended the association before a request is begun."""
-        assert self._wire is not None
-        if self._wire.has_input():
-            self._read_pdu(seconds=self.peer.timeouts.answer)
-            self._abort_for("The peer sent a message that answers no request.")
+    def _may_begin(self) -> bool:
+        """Tell whether a request can be begun: the association stands, and the peer is silent."""
+        if self._wire is None or not self.is_open:
+            return False
+        try:
+            if self._wire.has_input():
+                self._read_pdu(seconds=self.peer.timeouts.answer)
+                self._abort_for("The peer sent a message that answers no request.")
+        except _Ending as ending:
+            self._finish(ending)
+            return False
+        return True
 
     def _send_request(self, store: "_Store", data: "memoryview | OpenFile") -> None:
         request = store.request
