@@ -470,6 +470,9 @@ class NetworkAssociation:
         assert self._wire is not None
         try:
             self._wire.send(buffers, stall=self.peer.timeouts.progress)
+        except wire.Spoken as error:
+            self._read_pdu(seconds=self.peer.timeouts.answer)
+            self._end_for(error)
         except OSError as error:
             self._look_for_abort()
             self._end_for(error)
@@ -482,6 +485,7 @@ class NetworkAssociation:
     def _look_for_abort(self) -> None:
         """A peer that aborted may have closed too: its A-ABORT says more than the broken send."""
         assert self._wire is not None
+        self._wire.has_input()
         received = self._wire.pending()
         if received[:1] == bytes((upper_layer.ABORT,)):
             self._take_abort(received[:10])
@@ -601,6 +605,7 @@ _KIND_OF_ERROR: dict[type[OSError], AssociationKind] = {
     wire.NoProgress: AssociationKind.TIMED_OUT,
     wire.Interrupted: AssociationKind.ABORTED_BY_US,
     wire.Oversized: AssociationKind.ABORTED_BY_US,
+    wire.Spoken: AssociationKind.ABORTED_BY_US,
 }
 _ENDED = {
     AssociationKind.TLS_FAILED: Ended.CONNECTION_LOST,

@@ -9,12 +9,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sender.dicom.upper_layer import HEADER_LENGTH
+from sender.dicom.upper_layer import HEADER_LENGTH, P_DATA
 
 MOST_BUFFERS = 1000
 """Buffers in one sendmsg; the system's limit is 1024."""
 SEND_BUFFER = 4 << 20
 READ_SIZE = 1 << 16
+MOST_UNREAD = 1 << 20
+"""Bytes that a peer may say while we are sending."""
 Buffer = bytes | memoryview
 
 
@@ -43,7 +45,11 @@ class Interrupted(OSError):
 
 
 class Oversized(OSError):
-    """A PDU claims to be longer than it may be."""
+    """A PDU claims to be longer than it may be, or more came than we asked for."""
+
+
+class Spoken(OSError):
+    """While we were sending, the peer said something that ends an association; it can be read."""
 
 
 def resolve(address: str, port: int, *, seconds: float) -> list[Any]:
@@ -156,7 +162,7 @@ class Wire:
         """Write all buffers; `stall`: the seconds in which at least one byte must leave.
 
         Raises:
-            ConnectionLost, NoProgress, Interrupted.
+            ConnectionLost, NoProgress, Interrupted, Oversized, Spoken.
         """
         pending = [memoryview(buffer) for buffer in buffers if len(buffer)]
         while pending:
@@ -177,11 +183,20 @@ class Wire:
         try:
             while True:
                 ready = self._select(deadline, f"The peer took no data for {stall:g} s.")
+                if ready & selectors.EVENT_READ:
+                    self._receive()
+                    self._heed()
                 if ready & selectors.EVENT_WRITE:
                     return
-                self._receive()
         finally:
             self._selector.modify(self._socket, selectors.EVENT_READ)
+
+    def _heed(self) -> None:
+        """Go on sending only if what the peer said meanwhile may be an early answer."""
+        if self._received and self._received[0] != P_DATA:
+            raise Spoken("The peer ended the association while we were sending.")
+        if len(self._received) > MOST_UNREAD:
+            raise Oversized("The peer sent more than an answer while we were sending.")
 
     def read_pdu(self, *, seconds: float, longest: int) -> bytes:
         """Read one whole PDU, header included, within `seconds` altogether.
