@@ -398,6 +398,7 @@ class NetworkAssociation:
         """Send a request whole; an outcome if that failed already."""
         try:
             self._send_request(store, data)
+            store.is_answered_early = bool(self._wire and self._wire.pending())
         except SourceFailed as failure:
             self._say_abort()
             self._finish(_Ending(AssociationKind.ABORTED_BY_US, f"A file failed: {failure}."))
@@ -443,10 +444,12 @@ class NetworkAssociation:
         )
         try:
             response = self._read_response(request.context_id, expected)
+            outcome = classify_status(response.status)
+            if store.is_answered_early and outcome is not InstanceOutcome.FAILED:
+                self._distrust("it came before the data set was whole")
         except _Ending as ending:
             self._finish(ending)
             return store.unknown(ending.detail)
-        outcome = classify_status(response.status)
         return StoreOutcome(
             outcome=outcome,
             context_id=request.context_id,
@@ -500,7 +503,10 @@ class NetworkAssociation:
                 if _gather(pdu, context_id, command):
                     return dimse.read_response(bytes(command), expected)
             except dimse.Untrusted as error:
-                self._abort_for(f"The peer's answer can't be trusted: {error}.")
+                self._distrust(str(error))
+
+    def _distrust(self, why: str) -> NoReturn:
+        self._abort_for(f"The peer's answer can't be trusted: {why}.")
 
     def _read_pdu(self, *, seconds: float) -> bytes:  # noqa: RET503 - the rest never return
         """Read a P-DATA-TF PDU; whatever else comes ends the association."""
@@ -625,6 +631,7 @@ class _Store:
     started: float
     message_id: int
     bytes_sent: int = 0
+    is_answered_early: bool = False
 
     def unknown(self, detail: str) -> StoreOutcome:
         return StoreOutcome(
