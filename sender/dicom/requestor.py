@@ -522,9 +522,12 @@ class NetworkAssociation:
         if pdu[0] == upper_layer.RELEASE_RQ:
             self._try_send(upper_layer.RELEASE_RP_PDU)
             raise _Ending(AssociationKind.ESTABLISHED, "The peer released the association.")
+        self._refuse(pdu, "in the middle of the transfer")
+
+    def _refuse(self, pdu: bytes, when: str) -> NoReturn:
         self._keep_unrecognised(pdu)
         name = upper_layer.PDU_NAMES.get(pdu[0], f"a PDU of type {pdu[0]:02X}")
-        self._abort_for(f"The peer sent {name} in the middle of the transfer.")
+        self._abort_for(f"The peer sent {name} {when}.")
 
     # Ending
 
@@ -561,6 +564,8 @@ class NetworkAssociation:
                     self._take_abort(pdu)
                 if pdu[0] == upper_layer.RELEASE_RQ:
                     self._try_send(upper_layer.RELEASE_RP_PDU)
+                elif pdu[0] != upper_layer.P_DATA:
+                    self._refuse(pdu, "instead of an A-RELEASE-RP")
         except OSError as error:
             self._end_for(error)
         self._abort_for("The peer went on sending after our A-RELEASE-RQ.")
