@@ -241,8 +241,7 @@ class NetworkAssociation:
         request = upper_layer.associate_request(self.peer, self.proposal)
         acse = self.peer.timeouts.acse
         try:
-            self._wire.send([request], stall=acse)
-            self._keep(RawPdu("A-ASSOCIATE-RQ", True, request))
+            self._send_proposal(request)
             answer = self._wire.read_pdu(seconds=acse, longest=LONGEST_ANSWER)
         except wire.Oversized as error:
             self._keep_unrecognised(self._wire.pending())
@@ -252,6 +251,21 @@ class NetworkAssociation:
                 self._say_abort()
             raise _Ending(_KIND_OF_ERROR[type(error)], str(error)) from error
         self._take_answer(answer)
+
+    def _send_proposal(self, request: bytes) -> None:
+        assert self._wire is not None
+        try:
+            self._wire.send([request], stall=self.peer.timeouts.acse)
+        except wire.ConnectionLost:
+            if not self._last_words():
+                raise
+        self._keep(RawPdu("A-ASSOCIATE-RQ", True, request))
+
+    def _last_words(self) -> bytes:
+        """Return what a peer said before the connection broke: more than that it did."""
+        assert self._wire is not None
+        self._wire.has_input()
+        return self._wire.pending()
 
     def _take_answer(self, answer: bytes) -> None:
         kind = answer[0]
@@ -487,9 +501,7 @@ class NetworkAssociation:
 
     def _look_for_abort(self) -> None:
         """A peer that aborted may have closed too: its A-ABORT says more than the broken send."""
-        assert self._wire is not None
-        self._wire.has_input()
-        received = self._wire.pending()
+        received = self._last_words()
         if received[:1] == bytes((upper_layer.ABORT,)):
             self._take_abort(received[:10])
 
@@ -567,6 +579,7 @@ class NetworkAssociation:
                 elif pdu[0] != upper_layer.P_DATA:
                     self._refuse(pdu, "instead of an A-RELEASE-RP")
         except OSError as error:
+            self._look_for_abort()
             self._end_for(error)
         self._abort_for("The peer went on sending after our A-RELEASE-RQ.")
 
