@@ -155,6 +155,8 @@ class TlsWire(Wire):
         return super()._select(deadline, reason)
 
     def _ending(self, error: OSError | None) -> OSError:
+        if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return super()._ending(None)
         if isinstance(error, ssl.SSLError) and not self._interrupted:
             return TlsFailed(f"The peer ended the connection: {_cause(error)}.")
         return super()._ending(error)
