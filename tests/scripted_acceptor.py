@@ -100,11 +100,16 @@ def response(
 
 @dataclass
 class Conversation:
-    """One connection, as the script sees it."""
+    """One connection, as the script sees it.
+
+    Attributes:
+        unread: what a script took from the connection by itself and wants read as PDUs yet.
+    """
 
     connection: socket.socket
     ended: threading.Event
     received: list[bytes] = field(default_factory=list)
+    unread: bytes = b""
 
     def read_pdu(self) -> bytes:
         """Read one PDU whole."""
@@ -114,13 +119,16 @@ class Conversation:
         return pdu
 
     def _read(self, length: int) -> bytes:
-        content = b""
-        while len(content) < length:
-            part = self.connection.recv(length - len(content))
-            if not part:
+        content = bytearray(length)
+        early, self.unread = self.unread[:length], self.unread[length:]
+        content[: len(early)] = early
+        left = memoryview(content)[len(early) :]
+        while left:
+            count = self.connection.recv_into(left)
+            if not count:
                 raise ConnectionResetError("the requestor closed the connection")
-            content += part
-        return content
+            left = left[count:]
+        return bytes(content)
 
     def send(self, content: bytes) -> None:
         """Send bytes."""
@@ -138,7 +146,7 @@ class Conversation:
 
     def read_request(self) -> Request:
         """Read a whole message: command and, if it announces one, data set."""
-        parts = {1: b"", 0: b""}
+        parts = {1: bytearray(), 0: bytearray()}  # bytes would be copied with every PDU
         context_id = 0
         done: set[int] = set()
         while True:
@@ -154,9 +162,9 @@ class Conversation:
                     done.add(control & 1)
                 position += 4 + length
             if 1 in done:
-                command = _parse(parts[1])
+                command = _parse(bytes(parts[1]))
                 if 0 in done or command[0x0800] == b"\x01\x01":
-                    return Request(context_id, command, parts[0])
+                    return Request(context_id, command, bytes(parts[0]))
 
     def answer(
         self, request: Request, status: int | None = 0, **changes: bytes | int | str | None
@@ -258,19 +266,19 @@ class _Listener:
 def acceptor(
     *scripts: Script,
     tls: ssl.SSLContext | None = None,
+    receive_buffer: int | None = None,
     kind: type[Conversation] = Conversation,
-    receive_buffer: int = 0,
 ) -> Iterator[ScriptedAcceptor]:
     """Listen; each connection runs the next script, the last one again and again.
 
     Args:
+        receive_buffer: bytes that the acceptor's system takes before the script reads them.
         kind: what a script gets.
-        receive_buffer: bytes that the system takes for a script that does not read; 0: its own.
     """
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.settimeout(0.1)
-    if receive_buffer:
+    if receive_buffer is not None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    listening.settimeout(0.1)
     running = ScriptedAcceptor(listening.getsockname()[1])
     listener = _Listener(listening, scripts, running, tls, kind)
     thread = threading.Thread(target=listener.listen, daemon=True)

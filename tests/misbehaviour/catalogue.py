@@ -105,7 +105,7 @@ class Misbehaviour:
     hangs: bool = False
     size: int = SMALL
     proposal: Proposal = PROPOSAL
-    receive_buffer: int = 0
+    receive_buffer: int | None = None
     tls: str = ""
     asks_tls: bool = False
 

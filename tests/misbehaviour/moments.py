@@ -44,8 +44,8 @@ class Moment:
     size: int = SMALL
 
     @property
-    def receive_buffer(self) -> int:
-        return 1 << 16 if self.size == LARGE else 0
+    def receive_buffer(self) -> int | None:
+        return 1 << 16 if self.size == LARGE else None
 
 
 def _connected(_: Dialogue) -> None:
