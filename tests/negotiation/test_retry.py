@@ -11,6 +11,7 @@ from sender.negotiation.contexts import ContextSpec, Proposal
 from sender.negotiation.outcomes import (
     AssociationKind,
     AssociationOutcome,
+    Ended,
     InstanceOutcome,
     Phase,
     Rejection,
@@ -127,6 +128,28 @@ def test_a_silent_name_server_is_asked_again_and_an_unknown_name_is_not(
         started_at=datetime.now(UTC),
         phase=Phase.RESOLVE,
         is_passing=is_passing,
+    )
+    assert retry.after_association(outcome).rule == rule
+
+
+@pytest.mark.parametrize(
+    ("ended", "phase", "rule"),
+    [
+        (Ended.RELEASED, Phase.RELEASE, "done"),
+        (Ended.RELEASED, Phase.TRANSFER, "broken"),
+        (Ended.ABORTED_BY_PEER, Phase.TRANSFER, "broken"),
+        (Ended.CONNECTION_LOST, Phase.RELEASE, "broken"),
+    ],
+)
+def test_an_association_that_the_peer_released_early_is_opened_again(
+    ended: Ended, phase: Phase, rule: str
+) -> None:
+    outcome = AssociationOutcome(
+        kind=AssociationKind.ESTABLISHED,
+        proposal=Proposal.of([ContextSpec(VERIFICATION, (IMPLICIT_VR_LE,))]),
+        started_at=datetime.now(UTC),
+        phase=phase,
+        ended=ended,
     )
     assert retry.after_association(outcome).rule == rule
 
