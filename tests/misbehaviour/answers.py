@@ -370,7 +370,7 @@ def _then_again(status: int) -> Act:
         with dialogue.holding_back():
             dialogue.answer(asked)
         dialogue.send(fragment(asked.context_id, response(asked, status)))
-        dialogue.drain()
+        dialogue.see_out()
 
     return act
 
@@ -382,7 +382,7 @@ def _in_advance(dialogue: Dialogue) -> None:
         dialogue.answer(asked)
     follower = _us(asked.number(0x0110) + 1)
     dialogue.send(fragment(1, response(asked, message_id=follower, sop_instance=None)))
-    dialogue.drain()
+    dialogue.see_out()
 
 
 def _stale(dialogue: Dialogue) -> None:

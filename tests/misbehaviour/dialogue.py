@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.acceptance import acceptance_pdu
-from tests.scripted_acceptor import RELEASE_RP, Conversation, Request, fragment, response
+from tests.scripted_acceptor import (
+    RELEASE_RP,
+    RELEASE_RQ,
+    Conversation,
+    Request,
+    fragment,
+    response,
+)
 
 DATA_SET_FOLLOWS = b"\x01\x00"
 _HARMLESS = frozenset({"comment", "offending"})
@@ -74,11 +81,13 @@ class Dialogue(Conversation):
         proposal: the contexts of the A-ASSOCIATE-RQ, once it was read.
         receptions: the C-STORE requests read whole, in order.
         released: the requestor asked for the release.
+        has_asked: the acceptor did.
     """
 
     proposal: tuple[Offer, ...] = ()
     receptions: list[Reception] = field(default_factory=list)
     released: bool = False
+    has_asked: bool = False
     _held: bytes = b""
     _is_holding: bool = False
 
@@ -230,6 +239,20 @@ class Dialogue(Conversation):
         """Read and forget, until the requestor closes."""
         while self.connection.recv(1 << 20):
             pass
+
+    def see_out(self) -> None:
+        """Join in a release, of whoever's asking, and read on until the requestor closes."""
+        is_asked = False
+        while kind := self.read_pdu()[0]:
+            if kind == 5:
+                is_asked = True
+            if is_asked and kind == (6 if self.has_asked else 5):
+                self.send(RELEASE_RP)
+
+    def ask_for_release(self) -> None:
+        """Say A-RELEASE-RQ."""
+        self.has_asked = True
+        self.send(RELEASE_RQ)
 
     def reset(self) -> None:
         """Close with a RST."""

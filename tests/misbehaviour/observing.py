@@ -10,10 +10,10 @@ from typing import cast
 from sender.dicom.requestor import NetworkAssociation, NetworkRequestor, StoreRequest
 from sender.negotiation.outcomes import AssociationOutcome, StoreOutcome
 from sender.negotiation.peers import Peer, Timeouts, TlsSettings
-from tests.misbehaviour.catalogue import CT, INSTANCES, Misbehaviour
+from tests.misbehaviour.catalogue import CT, INSTANCES, Act, Misbehaviour
 from tests.misbehaviour.dialogue import Dialogue
 from tests.misbehaviour.sessions import Authority
-from tests.scripted_acceptor import acceptor
+from tests.scripted_acceptor import Script, acceptor
 
 IMPATIENT = Timeouts(connect=1, tls=1, acse=1, progress=1, answer=1)
 PATIENT = Timeouts(connect=10, tls=10, acse=10, progress=10, answer=10)
@@ -60,16 +60,23 @@ def observe(case: Misbehaviour, authority: Authority) -> Observed:
 
 
 @contextmanager
-def listening(case: Misbehaviour, authority: Authority) -> Iterator[tuple[int, list[Dialogue]]]:
-    """Let an entry listen; yield its port and what it has heard."""
+def listening(
+    case: Misbehaviour, authority: Authority, *afterwards: Act
+) -> Iterator[tuple[int, list[Dialogue]]]:
+    """Let an entry listen; yield its port and what it has heard.
+
+    Args:
+        afterwards: what the acceptor does with the second connection and so on, the last of them
+            again and again; none: the same as with the first.
+    """
+    scripts = [_as_script(act) for act in (case.act, *afterwards)]
     tls = authority.contexts[case.tls] if case.tls else None
-    with acceptor(
-        lambda conversation: case.act(cast(Dialogue, conversation)),
-        tls=tls,
-        kind=Dialogue,
-        receive_buffer=case.receive_buffer,
-    ) as running:
+    with acceptor(*scripts, tls=tls, kind=Dialogue, receive_buffer=case.receive_buffer) as running:
         yield running.port, cast(list[Dialogue], running.conversations)
+
+
+def _as_script(act: Act) -> Script:
+    return lambda conversation: act(cast(Dialogue, conversation))
 
 
 def _store_all(association: NetworkAssociation, case: Misbehaviour) -> Iterator[StoreOutcome]:

@@ -123,17 +123,12 @@ def in_the_middle() -> Iterator[tuple[str, Act, Expected]]:
     yield "an A-RELEASE-RQ instead of an answer", _release_instead, broken(Ended.RELEASED, UNKNOWN)
 
 
-def _expect_response(dialogue: Dialogue) -> None:
-    """The requestor may have begun a request; then it answers the release."""
-    while dialogue.read_pdu()[0] != 6:
-        pass
-    dialogue.drain()
-
-
 def _release_at_once(dialogue: Dialogue) -> None:
     dialogue.read_proposal()
-    dialogue.send(dialogue.acceptance() + RELEASE_RQ)
-    _expect_response(dialogue)
+    with dialogue.holding_back():
+        dialogue.send(dialogue.acceptance())
+    dialogue.ask_for_release()
+    dialogue.see_out()
 
 
 def _release_after_one(dialogue: Dialogue) -> None:
@@ -141,15 +136,15 @@ def _release_after_one(dialogue: Dialogue) -> None:
     asked = dialogue.read_request()
     with dialogue.holding_back():
         dialogue.answer(asked)
-    dialogue.send(RELEASE_RQ)
-    _expect_response(dialogue)
+    dialogue.ask_for_release()
+    dialogue.see_out()
 
 
 def _release_instead(dialogue: Dialogue) -> None:
     dialogue.accept_all()
     dialogue.read_request()
-    dialogue.send(RELEASE_RQ)
-    _expect_response(dialogue)
+    dialogue.ask_for_release()
+    dialogue.see_out()
 
 
 def _release_in_data(dialogue: Dialogue) -> None:

@@ -24,12 +24,6 @@ STORED = (SENT, WARNING)
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who issues certificates."""
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="session")
 def observed(
     request: pytest.FixtureRequest, authority: Authority
 ) -> dict[str, Observed | BaseException]:
