@@ -1,8 +1,8 @@
 """TCP that comes to nothing, or to something else than DICOM."""
 
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 
 from sender.negotiation.outcomes import AssociationKind, Phase
@@ -11,6 +11,9 @@ from tests.misbehaviour.dialogue import Dialogue
 
 REFUSED = replace(NEGOTIATING, kind=AssociationKind.TCP_FAILED, phase=Phase.CONNECT, says="refused")
 NO_ANSWER = replace(REFUSED, says="no answer")
+
+
+Opens = Callable[[], AbstractContextManager[int]]
 
 
 @contextmanager

@@ -122,6 +122,11 @@ def sessions() -> Iterator[Misbehaviour]:
     yield replace(_through("silence", Dialogue.stay_silent, silent), hangs=True)
     half = _answering(b"\x16\x03\x03\0\x7a\x02\0")
     yield replace(_through("half a record", half, silent), hangs=True)
+    # In TLS 1.3 we have finished when the peer looks for our certificate.
+    refused = replace(NEGOTIATING, kind=AssociationKind.CONNECTION_LOST)
+    told = replace(refused, kind=AssociationKind.TLS_FAILED)
+    name = "a certificate of ours"
+    yield _through(f"{name} is wanted", serve, replace(told, or_else=refused), tls=name)
     yield _through(
         "plain bytes in the middle", _speak_plain, broken(Ended.CONNECTION_LOST, UNKNOWN), tls=GOOD
     )

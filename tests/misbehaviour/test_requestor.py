@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 
+from sender.dicom.requestor import NetworkRequestor
 from sender.negotiation.outcomes import (
     Abort,
     AssociationKind,
@@ -14,7 +15,16 @@ from sender.negotiation.outcomes import (
     Rejection,
     StoreOutcome,
 )
-from tests.misbehaviour.catalogue import SENT, WARNING, Expected, Group, Misbehaviour
+from sender.negotiation.peers import Peer, Timeouts
+from tests.misbehaviour.catalogue import (
+    PROPOSAL,
+    SENT,
+    WARNING,
+    Expected,
+    Group,
+    Misbehaviour,
+)
+from tests.misbehaviour.connections import NO_ANSWER, REFUSED, Opens, black_hole, closed_port
 from tests.misbehaviour.dialogue import account
 from tests.misbehaviour.everything import EVERYTHING
 from tests.misbehaviour.observing import Observed, observe_all, sop_instance, through_tls
@@ -40,11 +50,22 @@ def observed(
 def test_what_a_peer_does_wrong_is_told_as_it_is(
     group: Group, observed: dict[str, Observed | BaseException], subtests: pytest.Subtests
 ) -> None:
-    cases = [case for case in EVERYTHING if case.group is group]
+    check_all([case for case in EVERYTHING if case.group is group], observed, subtests)
+
+
+def check_all(
+    cases: list[Misbehaviour],
+    observed: dict[str, Observed | BaseException],
+    subtests: pytest.Subtests,
+) -> None:
+    """Check entries; each that was not understood fails by itself."""
     assert cases
     for case in cases:
-        with subtests.test(case.id):
+        try:
             check(case, observed[case.id])
+        except BaseException as fault:
+            with subtests.test(case.id):
+                raise fault
 
 
 def check(case: Misbehaviour, seen: Observed | BaseException) -> None:
@@ -130,7 +151,15 @@ def digest_of_zeros(size: int) -> str:
 def test_tls_changes_nothing_but_the_wire(authority: Authority, subtests: pytest.Subtests) -> None:
     """What breaks the connection itself may be told in the words of TLS."""
     cases = [through_tls(case) for case in EVERYTHING if case.group is not Group.TLS]
-    seen = observe_all(cases, authority)
-    for case in cases:
-        with subtests.test(case.id):
-            check(case, seen[case.id])
+    check_all(cases, observe_all(cases, authority), subtests)
+
+
+@pytest.mark.parametrize(
+    ("opens", "expected"), [(closed_port, REFUSED), (black_hole, NO_ANSWER)], ids=["no", "full"]
+)
+def test_a_port_that_does_not_listen_or_not_to_us(opens: Opens, expected: Expected) -> None:
+    with opens() as port:
+        peer = Peer("127.0.0.1", port, "PEER", timeouts=Timeouts(connect=0.3))
+        found = NetworkRequestor().associate(peer, PROPOSAL).outcome()
+    assert (found.kind, found.phase, found.ended) == (expected.kind, expected.phase, None)
+    assert expected.says in found.detail

@@ -11,7 +11,7 @@ import pytest
 
 from sender.negotiation.outcomes import classify_status
 from tests.misbehaviour.catalogue import INSTANCES, SMALL, Expected, Misbehaviour
-from tests.misbehaviour.connections import NO_ANSWER, REFUSED, black_hole, closed_port
+from tests.misbehaviour.connections import NO_ANSWER, REFUSED, Opens, black_hole, closed_port
 from tests.misbehaviour.destinations import IMPATIENT, PATIENT, TEMPLATE, destination
 from tests.misbehaviour.dialogue import Dialogue, account
 from tests.misbehaviour.everything import BY_ID
@@ -144,7 +144,7 @@ def check_reason(expected: Expected, row: Row) -> None:
     ("opens", "expected"), [(closed_port, REFUSED), (black_hole, NO_ANSWER)], ids=["no", "full"]
 )
 def test_a_port_that_does_not_listen_or_not_to_us(
-    opens: type, expected: Expected, shell: Shell, folder: Path
+    opens: Opens, expected: Expected, shell: Shell, folder: Path
 ) -> None:
     with opens() as port:
         to = destination(shell, port, patience=IMPATIENT)
