@@ -9,7 +9,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.acceptance import acceptance_pdu
@@ -246,6 +246,7 @@ class _Listener:
     scripts: Sequence[Script]
     running: ScriptedAcceptor
     tls: ssl.SSLContext | None = None
+    kind: type[Conversation] = Conversation
     ended: threading.Event = field(default_factory=threading.Event)
     faults: list[BaseException] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -263,7 +264,7 @@ class _Listener:
     def _begin(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_SECONDS)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        conversation = Conversation(connection, self.ended)
+        conversation = self.kind(connection, self.ended)
         script = self.scripts[min(len(self.running.conversations), len(self.scripts) - 1)]
         self.running.conversations.append(conversation)
         thread = threading.Thread(target=self._converse, args=(conversation, script), daemon=True)
@@ -284,27 +285,38 @@ class _Listener:
         finally:
             conversation.connection.close()
 
+    def end(self) -> None:
+        """Take no more connections; where the system can, at once."""
+        self.ended.set()
+        with suppress(OSError):
+            self.listening.shutdown(socket.SHUT_RDWR)
+
 
 @contextmanager
 def acceptor(
-    *scripts: Script, tls: ssl.SSLContext | None = None, receive_buffer: int | None = None
+    *scripts: Script,
+    tls: ssl.SSLContext | None = None,
+    receive_buffer: int | None = None,
+    kind: type[Conversation] = Conversation,
 ) -> Iterator[ScriptedAcceptor]:
     """Listen; each connection runs the next script, the last one again and again.
 
     Args:
         receive_buffer: bytes that the acceptor's system takes before the script reads them.
+        kind: what a script gets.
     """
     listening = socket.create_server(("127.0.0.1", 0))
     if receive_buffer is not None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     listening.settimeout(0.1)
-    listener = _Listener(listening, scripts, ScriptedAcceptor(listening.getsockname()[1]), tls)
+    running = ScriptedAcceptor(listening.getsockname()[1])
+    listener = _Listener(listening, scripts, running, tls, kind)
     thread = threading.Thread(target=listener.listen, daemon=True)
     thread.start()
     try:
         yield listener.running
     finally:
-        listener.ended.set()
+        listener.end()
         thread.join(5)
         listening.close()
         for conversing in listener.threads:

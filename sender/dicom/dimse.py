@@ -168,7 +168,9 @@ def _elements(command: bytes) -> dict[int, bytes]:
         end = position + 8 + length
         if end > len(command) or group != 0:
             raise Untrusted("the command set of the response can't be decoded")
-        elements[number] = command[position + 8 : end]
+        value = command[position + 8 : end]
+        if elements.setdefault(number, value) != value:
+            raise Untrusted("the command set of the response contradicts itself")
         position = end
     return elements
 

@@ -6,6 +6,7 @@ from typing import NoReturn
 from sender.dicom import dimse, tls, upper_layer, wire
 from sender.dicom.evidence import Evidence
 from sender.dicom.wire import Buffer, Patience, Wire
+from sender.negotiation import codes
 from sender.negotiation.outcomes import AssociationKind, Ended, RawPdu
 from sender.negotiation.peers import Timeouts
 from sender.negotiation.stalls import Awaited, Stall
@@ -53,6 +54,7 @@ _KIND_OF_ERROR: dict[type[OSError], AssociationKind] = {
     wire.NoProgress: AssociationKind.TIMED_OUT,
     wire.Interrupted: AssociationKind.ABORTED_BY_US,
     wire.Oversized: AssociationKind.ABORTED_BY_US,
+    wire.Spoken: AssociationKind.ABORTED_BY_US,
 }
 
 
@@ -83,6 +85,9 @@ class Exchange:
         """
         try:
             self.wire.send(buffers, stall=self.timeouts.progress)
+        except wire.Spoken as error:
+            self.read_pdu(Patience(Awaited.ANSWER, self.timeouts.answer))
+            self.end_for(error)
         except wire.ConnectionLost as error:
             last = self.wire.collect()
             self.look_for_abort()
@@ -100,8 +105,7 @@ class Exchange:
     def read_answer(self, request: bytes, seconds: float) -> bytes:
         """Send an A-ASSOCIATE-RQ and return the PDU that answers it, whatever it is."""
         try:
-            self.wire.send([request], stall=seconds)
-            self.evidence.keep(RawPdu("A-ASSOCIATE-RQ", True, request))
+            self._send_proposal(request, seconds)
             return self.wire.read_pdu(Patience(Awaited.ANSWER, seconds), longest=LONGEST_ANSWER)
         except wire.Oversized as error:
             self.evidence.keep_unrecognised(self.wire.pending())
@@ -110,6 +114,18 @@ class Exchange:
             raise ending_of(error) from error
         except OSError as error:
             self.end_for(error)
+
+    def _send_proposal(self, request: bytes, seconds: float) -> None:
+        """Send an A-ASSOCIATE-RQ; a peer that answered before it broke off was heard out."""
+        try:
+            self.wire.send([request], stall=seconds)
+        except wire.Spoken:
+            pass  # it has answered already
+        except wire.ConnectionLost:
+            self.wire.collect()
+            if not self.wire.pending():
+                raise
+        self.evidence.keep(RawPdu("A-ASSOCIATE-RQ", True, request))
 
     def read_response(self, context_id: int, expected: dimse.Expected) -> dimse.Response:
         """Read the response to a request; one that can't be trusted ends the association."""
@@ -126,7 +142,11 @@ class Exchange:
                 pdu = self.read_pdu(patience)
             return dimse.read_response(bytes(command), expected)
         except dimse.Untrusted as error:
-            self.abort_for(f"The peer's answer can't be trusted: {error}.")
+            self.distrust(str(error))
+
+    def distrust(self, why: str) -> NoReturn:
+        """End because of an answer that can't be what it says."""
+        self.abort_for(f"The peer's answer can't be trusted: {why}.")
 
     def refuse_early_end(self) -> None:
         """See whether the peer has ended the association before a request is begun."""
@@ -150,9 +170,12 @@ class Exchange:
         if pdu[0] == upper_layer.RELEASE_RQ:
             self._try_send(upper_layer.RELEASE_RP_PDU)
             raise Ending(AssociationKind.ESTABLISHED, "The peer released the association.")
+        self._refuse(pdu, "in the middle of the transfer")
+
+    def _refuse(self, pdu: bytes, when: str) -> NoReturn:
         self.evidence.keep_unrecognised(pdu)
         name = upper_layer.PDU_NAMES.get(pdu[0], f"a PDU of type {pdu[0]:02X}")
-        self.abort_for(f"The peer sent {name} in the middle of the transfer.")
+        self.abort_for(f"The peer sent {name} {when}.")
 
     def release(self, seconds: float) -> None:
         """Release in order (PS3.8 section 7.2), a release collision included."""
@@ -167,15 +190,21 @@ class Exchange:
                     self.take_abort(pdu)
                 if pdu[0] == upper_layer.RELEASE_RQ:
                     self._try_send(upper_layer.RELEASE_RP_PDU)
+                elif pdu[0] != upper_layer.P_DATA:
+                    self._refuse(pdu, "instead of an A-RELEASE-RP")
         except OSError as error:
+            self.wire.collect()
+            self.look_for_abort()
             self.end_for(error)
         self.abort_for("The peer went on sending after our A-RELEASE-RQ.")
 
     def take_abort(self, pdu: bytes) -> NoReturn:
         """End by the peer's A-ABORT."""
         self.evidence.keep(RawPdu("A-ABORT", False, pdu))
-        self.evidence.note(abort=upper_layer.parse_abort(pdu))
-        raise Ending(AssociationKind.ABORTED_BY_PEER, "The peer aborted the association.")
+        found = upper_layer.parse_abort(pdu)
+        self.evidence.note(abort=found)
+        said = codes.say_abort(found.source, found.reason)
+        raise Ending(AssociationKind.ABORTED_BY_PEER, f"The peer aborted the association: {said}.")
 
     def abort_for(self, detail: str) -> NoReturn:
         """End by our A-ABORT."""

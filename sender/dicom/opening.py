@@ -10,8 +10,16 @@ from sender.dicom.bulk import Framing
 from sender.dicom.evidence import Evidence
 from sender.dicom.exchange import Ending, Exchange, ending_of
 from sender.dicom.wire import Wire
+from sender.negotiation import codes
 from sender.negotiation.contexts import Proposal
-from sender.negotiation.outcomes import AssociationKind, Connection, Phase, RawPdu, answered
+from sender.negotiation.outcomes import (
+    AssociationKind,
+    Connection,
+    Phase,
+    RawPdu,
+    Rejection,
+    answered,
+)
 from sender.negotiation.peers import Peer, TlsSettings
 
 
@@ -88,11 +96,16 @@ def propose(exchange: Exchange, peer: Peer, proposal: Proposal) -> Framing:
             return _take_acceptance(exchange, proposal, upper_layer.parse_acceptance(answer))
         if answer[0] == upper_layer.ASSOCIATE_RJ:
             evidence.keep(RawPdu("A-ASSOCIATE-RJ", False, answer))
-            evidence.note(rejection=upper_layer.parse_rejection(answer))
-            raise Ending(AssociationKind.REJECTED, "The peer rejected the association.")
+            _take_rejection(evidence, upper_layer.parse_rejection(answer))
         _refuse(exchange, answer)
     except upper_layer.Undecodable as error:
         exchange.abort_for(str(error))
+
+
+def _take_rejection(evidence: Evidence, found: Rejection) -> NoReturn:
+    evidence.note(rejection=found)
+    said = codes.say_rejection(found.result, found.source, found.reason)
+    raise Ending(AssociationKind.REJECTED, f"The peer rejected the association: {said}.")
 
 
 def _refuse(exchange: Exchange, answer: bytes) -> NoReturn:

@@ -87,7 +87,7 @@ class Storing:
                     self._draw(requests)
                     yield request, _not_sent(request, str(data))
                     continue
-                if pacer is not None and not self._may_begin(pacer):
+                if not self._may_begin(pacer):
                     return
                 self._ahead = None
                 yield request, self._store(request, data, requests, pacer)
@@ -125,10 +125,12 @@ class Storing:
         started = time.monotonic()
         store = _Store(request, exchange.next_message_id(), started)
         try:
-            exchange.refuse_early_end()
             success = self._send_request(store, data, pacer)
+            is_early = exchange.wire.has_unread
             self._draw(requests)
             outcome = self._await(store, success)
+            if is_early and outcome.outcome is not InstanceOutcome.FAILED:
+                exchange.distrust("it came before the data set was whole")
         except SourceFailed as failure:
             exchange.say_abort()
             exchange.finish(Ending(AssociationKind.ABORTED_BY_US, f"A file failed: {failure}."))
@@ -214,10 +216,15 @@ class Storing:
 
     # Holding back
 
-    def _may_begin(self, pacer: Pacer) -> bool:
-        """Wait until the limit lets the next instance begin; False if all is to end."""
+    def _may_begin(self, pacer: Pacer | None) -> bool:
+        """Wait until the limit lets the next instance begin; False if the association is over.
+
+        What was not begun by then stays as it was: nothing of it has been sent.
+        """
         try:
-            self._hold(pacer, pacer.before_instance())
+            if pacer is not None:
+                self._hold(pacer, pacer.before_instance())
+            self._exchange.refuse_early_end()
         except Ending as ending:
             self._exchange.finish(ending)
             return False

@@ -291,6 +291,8 @@ class TlsWire(Wire):
         return selectors.EVENT_READ if self._has_ended else super()._select(seconds)
 
     def _ending(self, error: OSError | None) -> OSError:
+        if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return super()._ending(None)
         if isinstance(error, ssl.SSLError) and not self._interrupted:
             return TlsFailed(f"The peer ended the connection: {_cause(error)}.")
         return super()._ending(error)

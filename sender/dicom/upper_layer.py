@@ -165,10 +165,9 @@ def _items(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _answer(content: bytes) -> ContextAnswer:
     if len(content) < 4:
         raise Undecodable("A presentation context item of the A-ASSOCIATE-AC is too short.")
-    syntax = None
-    for kind, text in _items(content[4:]):
-        if kind == _ITEM_TRANSFER_SYNTAX:
-            syntax = clean_text(text)
+    found = [clean_text(t) for kind, t in _items(content[4:]) if kind == _ITEM_TRANSFER_SYNTAX]
+    # Exactly one is allowed. Several that differ are kept as one text, which was never proposed.
+    syntax = "\\".join(dict.fromkeys(found))[:_LONGEST_TEXT] if found else None
     return ContextAnswer(context_id=content[0], result=content[2], transfer_syntax=syntax)
 
 

@@ -11,12 +11,14 @@ import time
 from typing import Any
 
 from sender.dicom.stalls import keep_alive, read_figures
-from sender.dicom.upper_layer import HEADER_LENGTH
+from sender.dicom.upper_layer import HEADER_LENGTH, P_DATA
 from sender.negotiation.stalls import Awaited, Stall, TransportFigures, explain_stall
 
 MOST_BUFFERS = 1000
 """Buffers in one sendmsg; the system's limit is 1024."""
 READ_SIZE = 1 << 16
+MOST_UNREAD = 1 << 20
+"""Bytes that a peer may say while we are sending."""
 LOOK_SECONDS = 0.25
 """How often a wait looks whether what was sent is still arriving."""
 PROBE_SECONDS = 5
@@ -53,7 +55,11 @@ class Interrupted(OSError):
 
 
 class Oversized(OSError):
-    """A PDU claims to be longer than it may be."""
+    """A PDU claims to be longer than it may be, or more came than we asked for."""
+
+
+class Spoken(OSError):
+    """While we were sending, the peer said something that ends an association; it can be read."""
 
 
 def resolve(address: str, port: int, *, seconds: float) -> list[Any]:
@@ -210,7 +216,7 @@ class Wire:
         """Write all buffers, which may be taken apart; something must move within `stall` seconds.
 
         Raises:
-            ConnectionLost, NoProgress, Interrupted.
+            ConnectionLost, NoProgress, Interrupted, Oversized, Spoken.
         """
         left = sum(map(len, buffers))
         while left:
@@ -234,8 +240,21 @@ class Wire:
             while not self._await(patience) & selectors.EVENT_WRITE:
                 with contextlib.suppress(BlockingIOError):
                     self._received += self._receive()
+                self._heed()
         finally:
             self._selector.modify(self._socket, selectors.EVENT_READ)
+
+    def _heed(self) -> None:
+        """Go on sending only if what the peer said meanwhile may be an early answer."""
+        if self._received and self._received[0] != P_DATA:
+            raise Spoken("The peer ended the association while we were sending.")
+        if len(self._received) > MOST_UNREAD:
+            raise Oversized("The peer sent more than an answer while we were sending.")
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something was received that nobody has read yet."""
+        return bool(self._received)
 
     def _await(self, patience: Patience) -> int:
         """Wait until the socket is ready; return for what.

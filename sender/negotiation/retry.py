@@ -314,7 +314,8 @@ def after_association(outcome: AssociationOutcome) -> RetryDecision:
     if outcome.kind is AssociationKind.REJECTED:
         return after_rejection(outcome.rejection)
     if outcome.kind is AssociationKind.ESTABLISHED:
-        return DONE if outcome.ended is Ended.RELEASED else BROKEN
+        by_us = outcome.ended is Ended.RELEASED and outcome.phase is Phase.RELEASE
+        return DONE if by_us else BROKEN
     if outcome.is_passing:
         return _PASSING.get(outcome.kind, UNREACHABLE)
     return after_kind(outcome.kind, phase=outcome.phase)

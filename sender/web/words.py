@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sender.analytics.schedules import RunOutcome
 from sender.models import SendState
+from sender.negotiation.codes import REJECTION_REASONS, REJECTION_RESULTS, REJECTION_SOURCES
 from sender.negotiation.outcomes import (
     AssociationKind,
     ContextResult,
@@ -158,35 +159,17 @@ TRIGGERS: dict[str, str] = {
     "probe": "Capability probe",
 }
 
-REJECTION_SOURCES: dict[int, str] = {
-    1: "service user",
-    2: "service provider (ACSE)",
-    3: "service provider (presentation)",
-}
-REJECTION_REASONS: dict[tuple[int, int], str] = {
-    (1, 1): "no reason given",
-    (1, 2): "application context name not supported",
-    (1, 3): "calling AE title not recognised",
-    (1, 7): "called AE title not recognised",
-    (2, 1): "no reason given",
-    (2, 2): "protocol version not supported",
-    (3, 1): "temporary congestion",
-    (3, 2): "local limit exceeded",
-}
-"""Source and reason of an A-ASSOCIATE-RJ, PS3.8 table 9-21."""
-
 REJECTION_REMEDIES: dict[tuple[int, int], str] = {
     (1, 3): "Ask the other side to add our calling AE title to its list.",
     (1, 7): "Check the called AE title with the other side: it does not know this one.",
     (3, 1): "The peer is busy; a later attempt may succeed.",
     (3, 2): "The peer allows no further association now; lower ours or wait.",
 }
-ABORT_SOURCES: dict[int, str] = {0: "service user", 1: "reserved", 2: "service provider"}
 
 
 def say_rejection(result: int, source: int, reason: int) -> str:
     """Say the three codes of an A-ASSOCIATE-RJ in words, numbers included."""
-    kind = {1: "permanent", 2: "transient"}.get(result, "reserved result")
+    kind = REJECTION_RESULTS.get(result, "reserved result")
     who = REJECTION_SOURCES.get(source, "reserved source")
     why = REJECTION_REASONS.get((source, reason), "reserved reason")
     return f"{kind}, by the {who}: {why} ({result}/{source}/{reason})"

@@ -227,7 +227,9 @@ def test_a_connection_that_breaks_is_lost(ending: str, after: str) -> None:
         if ending == "reset":
             conversation.reset()
 
-    assert outcome_of(script).kind is AssociationKind.CONNECTION_LOST
+    # A reset may come while the system still tells us that we are connected.
+    early = {AssociationKind.TCP_FAILED} if (after, ending) == ("connect", "reset") else set()
+    assert outcome_of(script).kind in {AssociationKind.CONNECTION_LOST} | early
 
 
 def test_an_answer_without_end_is_given_up() -> None:

@@ -325,6 +325,28 @@ def test_a_paused_destination_is_asked_every_quarter_of_an_hour() -> None:
     assert retry.PROBE_UNITS * retry.DEFAULT_BASE_SECONDS == 15 * 60
 
 
+@pytest.mark.parametrize(
+    ("ended", "phase", "rule"),
+    [
+        (Ended.RELEASED, Phase.RELEASE, "done"),
+        (Ended.RELEASED, Phase.TRANSFER, "broken"),
+        (Ended.ABORTED_BY_PEER, Phase.TRANSFER, "broken"),
+        (Ended.CONNECTION_LOST, Phase.RELEASE, "broken"),
+    ],
+)
+def test_an_association_that_the_peer_released_early_is_opened_again(
+    ended: Ended, phase: Phase, rule: str
+) -> None:
+    outcome = AssociationOutcome(
+        kind=AssociationKind.ESTABLISHED,
+        proposal=Proposal.of([ContextSpec(VERIFICATION, (IMPLICIT_VR_LE,))]),
+        started_at=datetime.now(UTC),
+        phase=phase,
+        ended=ended,
+    )
+    assert retry.after_association(outcome).rule == rule
+
+
 def test_the_base_scales_every_pause() -> None:
     assert retry.delay(retry.BUSY, 1, base_seconds=0.1, jitter=0) == pytest.approx(0.025)
     assert retry.delay(retry.BUSY, 1, base_seconds=0, jitter=1) == 0
