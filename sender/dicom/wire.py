@@ -231,6 +231,7 @@ class Wire:
                 left -= sent
                 if left:
                     _drop(buffers, sent)
+                    self._hear()
 
     def _await_room(self, stall: float) -> None:
         """Wait until the socket takes more; what the peer says meanwhile is kept for reading."""
@@ -243,6 +244,13 @@ class Wire:
                 self._heed()
         finally:
             self._selector.modify(self._socket, selectors.EVENT_READ)
+
+    def _hear(self) -> None:
+        """Take in what the peer says while we are sending, without waiting for it."""
+        if self._selector.select(0):
+            with contextlib.suppress(BlockingIOError):
+                self._received += self._receive()
+            self._heed()
 
     def _heed(self) -> None:
         """Go on sending only if what the peer said meanwhile may be an early answer."""
