@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import cast
 
 from sender.dicom.requestor import NetworkAssociation, NetworkRequestor, StoreRequest
@@ -56,7 +57,9 @@ def observe(case: Misbehaviour, authority: Authority) -> Observed:
         stored = tuple(_store_all(association, case))
         association.release()
         seconds = time.monotonic() - began
-        return Observed(association.outcome(), stored, tuple(dialogues), seconds)
+    for dialogue in dialogues:
+        dialogue.received.clear()  # the account is enough, and there are many of them
+    return Observed(association.outcome(), stored, tuple(dialogues), seconds)
 
 
 @contextmanager
@@ -82,10 +85,16 @@ def _as_script(act: Act) -> Script:
 def _store_all(association: NetworkAssociation, case: Misbehaviour) -> Iterator[StoreOutcome]:
     if not association.is_open or not association.contexts[0].is_usable:
         return
-    data = bytes(case.size)
+    data = zeros(case.size)
     requests = (StoreRequest(CT, sop_instance(n), 1, data) for n in range(1, INSTANCES + 1))
     for _, outcome in association.store_many(requests):
         yield outcome
+
+
+@cache
+def zeros(size: int) -> bytes:
+    """Return what serves as a data set."""
+    return bytes(size)
 
 
 def observe_all(

@@ -115,6 +115,8 @@ def check_history(case: Misbehaviour, result: SendResult) -> None:
     found = (first["outcome"], first["ended"], first["phase"])
     assert found == (expected.kind, expected.ended, expected.phase), first["detail"]
     assert expected.says in first["detail"]
+    assert first["detail"].isprintable()
+    assert all(str(value).isprintable() for value in first["peer"].values())
     rejection, abort = expected.rejection, expected.abort
     assert first["reject"] == (
         rejection and dict(zip(("result", "source", "reason"), rejection, strict=True))
