@@ -219,7 +219,8 @@ def _request(run: Run, item: SendItem, kind: DataKind, choice: Choice) -> StoreR
             _fail_unsent(run, item, "the file changed after it was listed")
             return None
         try:
-            source = encoding.convert(scanned, choice.transfer_syntax).content
+            # The choice was made by policy, so data compressed with loss may be decompressed.
+            source = encoding.convert(scanned, choice.transfer_syntax, lossy_allowed=True).content
         except encoding.ConversionFailed as error:
             _refuse(run, item, str(error))
             return None
