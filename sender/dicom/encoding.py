@@ -2,92 +2,122 @@
 
 The client's rule: uncompressed and deflated data convert freely while endianness stays; otherwise
 they are decompressed. The SOP Instance UID never changes here: pixel values stay as decoded.
+
+Memory is bounded: pixel data pass through block by block or frame by frame, and what grows large
+grows in a temporary file.
 """
 
+import contextlib
+import hashlib
+import os
+import stat
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from typing import BinaryIO
 
-import numpy as np
-from pydicom import Dataset, dcmread
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
-from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID
-
+from sender.dicom.bulk import CHANGED, FileRange
+from sender.dicom.comparison import Different
+from sender.dicom.dataset import EXPLICIT, IMPLICIT, Malformed, walk
+from sender.dicom.pixels import PixelsFailed, is_for_others
+from sender.dicom.reading import FileReader, InflatingReader, open_carefully
+from sender.dicom.rewriting import NotRewritten, Source, rewrite
+from sender.dicom.spool import Spool, SpoolFailed
 from sender.negotiation import syntaxes
-from sender.negotiation.instances import ScannedInstance
+from sender.negotiation.instances import DataKind, ScannedInstance
+from sender.negotiation.matching import is_lossy
 
-LARGEST_DECODED = 1 << 30
-_PLUGINS = {
-    syntaxes.RLE_LOSSLESS: ("pylibjpeg", "pydicom"),
-    syntaxes.JPEG_LS_LOSSLESS: ("pyjpegls", "gdcm"),
-    syntaxes.JPEG_LS_NEAR_LOSSLESS: ("pyjpegls", "gdcm"),
-}
-"""The fastest decoders first (SENDING.md section 6); elsewhere pydicom's own order holds."""
-_DECODED_TAGS = frozenset(
-    {
-        0x00280002,  # Samples per Pixel
-        0x00280004,  # Photometric Interpretation
-        0x00280006,  # Planar Configuration
-        0x00280100,  # Bits Allocated
-        0x00280101,  # Bits Stored
-        0x00280102,  # High Bit
-        0x00280103,  # Pixel Representation
-        0x7FE00001,  # Extended Offset Table
-        0x7FE00002,  # Extended Offset Table Lengths
-        0x7FE00010,  # Pixel Data
-    }
-)
-"""What decompression may change; its pixels are compared instead."""
-_TRAILING_PADDING = 0xFFFCFFFC
+LARGEST_DECODED = (1 << 32) - 2
+"""Bytes of pixel data: what an element can hold."""
+LARGEST_IN_MEMORY = 64 << 20
+_LARGEST_WITHOUT_FILES = 1 << 30
+_NOTHING: frozenset[int] = frozenset()
+_BLOCK = 1 << 18
+_IN_WORDS = (Different, Malformed, NotRewritten, PixelsFailed)
 
 
 class ConversionFailed(ValueError):
     """The instance can't be sent in that syntax; the message says why, without patient data."""
 
 
+class SourceUnusable(ConversionFailed):
+    """The file is not as it was listed, or can't be read now; nothing is known of its data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a conversion may take.
+
+    Attributes:
+        decoded: bytes of pixel data, decoded or inflated, beyond which an instance is refused.
+        in_memory: bytes of the result beyond which it grows in a temporary file.
+        folder: where that is made, mode 0600; "": results stay in memory.
+    """
+
+    decoded: int = LARGEST_DECODED
+    in_memory: int = LARGEST_IN_MEMORY
+    folder: str = ""
+
+
+WITHOUT_FILES = Limits(decoded=_LARGEST_WITHOUT_FILES)
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedDataset:
-    """A data set in a transfer syntax, ready to be sent."""
+    """A data set in a transfer syntax, ready to be sent.
 
-    content: bytes
+    Attributes:
+        content: its bytes, or the temporary file that holds nothing else.
+    """
+
+    content: bytes | FileRange
     transfer_syntax: str
+
+    @property
+    def length(self) -> int:
+        """Bytes of the encoded data set."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.size
+
+    def discard(self) -> None:
+        """Remove the temporary file, if there is one."""
+        if isinstance(self.content, FileRange):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.content.path)
 
 
 def convert(
-    instance: ScannedInstance, transfer_syntax: str, *, largest: int = LARGEST_DECODED
+    instance: ScannedInstance,
+    transfer_syntax: str,
+    *,
+    lossy_allowed: bool = False,
+    limits: Limits = WITHOUT_FILES,
 ) -> EncodedDataset:
     """Encode an instance in one of the uncompressed or deflated little endian transfer syntaxes.
 
-    Compressed pixel data are decompressed. The result is compared with the source, element by
-    element and pixel by pixel, before it is returned.
+    Compressed pixel data are decompressed. The result is read again and compared with the source,
+    element by element and frame by frame, before it is returned.
 
     Args:
-        largest: bytes of decoded data beyond which the instance is refused.
+        lossy_allowed: whether data that count as compressed with loss may be decompressed, which
+            policy decides (`matching.conversion_of`).
 
     Raises:
+        SourceUnusable: the file is not as it was listed.
         ConversionFailed: the syntax is no such target, the data are too large, or anything in
             them can't be decoded or does not survive.
+        SpoolFailed: the temporary file can't be written; that says nothing about the instance.
     """
-    stored = instance.kind.transfer_syntax
-    if transfer_syntax not in syntaxes.FREELY_CONVERTIBLE:
-        name = syntaxes.short_name_of(transfer_syntax)
-        raise ConversionFailed(f"data are never converted to {name}")
-    with _own_words(stored, transfer_syntax):
-        dataset = dcmread(instance.path)
-        if not syntaxes.is_native(stored) and "PixelData" in dataset:
-            _decompress(dataset, stored, largest)
-        elif stored == syntaxes.EXPLICIT_VR_BE:
-            raise ConversionFailed("big endian data can't be sent in another syntax")
-        content = _encode(dataset, transfer_syntax)
-        _verify(instance, content, transfer_syntax)
-    return EncodedDataset(content, transfer_syntax)
+    with _own_words(instance.kind.transfer_syntax, transfer_syntax):
+        _check_allowed(instance.kind, transfer_syntax, lossy_allowed=lossy_allowed)
+        with _spool(limits) as result:
+            with _opened(instance, limits) as source:
+                implicit = transfer_syntax == syntaxes.IMPLICIT_VR_LE
+                rewrite(source, result, IMPLICIT if implicit else EXPLICIT, largest=limits.decoded)
+            if transfer_syntax == syntaxes.DEFLATED_EXPLICIT_VR_LE:
+                return EncodedDataset(_deflated(result, limits), transfer_syntax)
+            return EncodedDataset(result.finish(), transfer_syntax)
 
 
 @contextmanager
@@ -98,108 +128,112 @@ def _own_words(stored: str, wanted: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except ConversionFailed as error:
+    except (ConversionFailed, SpoolFailed):
+        raise
+    except _IN_WORDS as error:
         raise ConversionFailed(f"{what}: {error}") from error
-    except Exception as error:  # decoders of five libraries raise what they like
+    except MemoryError as error:
+        raise ConversionFailed(f"{what}: it needs more memory than there is") from error
+    except BaseException as error:  # decoders of five libraries raise what they like
+        if is_for_others(error):
+            raise
         raise ConversionFailed(f"{what}: {type(error).__name__} while decoding") from error
 
 
-def _decompress(dataset: Dataset, stored: str, largest: int) -> None:
-    """Decompress in place: the same instance, colour as RGB with a matching description."""
-    if _decoded_length(dataset) > largest:
-        raise ConversionFailed(f"decoded it would exceed {largest >> 20} MiB")
-    dataset.decompress(generate_instance_uid=False, decoding_plugin=_plugin(stored))
+def _check_allowed(kind: DataKind, wanted: str, *, lossy_allowed: bool) -> None:
+    stored = kind.transfer_syntax
+    if wanted not in syntaxes.FREELY_CONVERTIBLE:
+        name = syntaxes.short_name_of(wanted)
+        raise ConversionFailed(f"data are never converted to {name}")
+    if stored in syntaxes.FREELY_CONVERTIBLE:
+        return
+    if stored == syntaxes.EXPLICIT_VR_BE:
+        raise ConversionFailed("big endian data can't be sent in another syntax")
+    if not syntaxes.is_decodable(stored):
+        raise ConversionFailed(f"{syntaxes.short_name_of(stored)} data can't be decompressed")
+    if is_lossy(kind) and not lossy_allowed:
+        raise ConversionFailed("data compressed with loss are decompressed only by explicit policy")
 
 
-def _decoded_length(dataset: Dataset) -> int:
-    """Return the bytes of the decoded pixel data."""
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    samples = int(dataset.get("SamplesPerPixel", 1))
-    return int(dataset.Rows * dataset.Columns * samples * frames * dataset.BitsAllocated) // 8
+@contextmanager
+def _spool(limits: Limits) -> Iterator[Spool]:
+    """Yield a spool, which is gone afterwards unless it was finished."""
+    spool = Spool(limits.folder, limits.in_memory)
+    try:
+        yield spool
+    finally:
+        spool.discard()
 
 
-def _plugin(stored: str) -> str:
-    """Return the decoder to use; "" leaves the choice to pydicom."""
-    available = get_decoder(UID(stored)).available_plugins
-    for plugin in _PLUGINS.get(stored, ()):
-        if plugin in available:
-            return plugin
-    return ""
+@contextmanager
+def _opened(instance: ScannedInstance, limits: Limits) -> Iterator[Source]:
+    """Open the data set of an instance, inflated if need be; the file must be as it was listed."""
+    try:
+        file = os.fdopen(open_carefully(instance.path), "rb")
+    except OSError as error:
+        raise SourceUnusable(f"the file can't be opened: {_cause(error)}") from error
+    with file:
+        _check_unchanged(file, instance)
+        reader = FileReader(file.fileno(), instance.size)
+        kind, start = instance.kind, instance.dataset_offset
+        if syntaxes.is_deflated(kind.transfer_syntax):
+            with _spool(limits) as plain:
+                _inflate(InflatingReader(reader, start), plain, limits)
+                explicit = DataKind(kind.sop_class, syntaxes.EXPLICIT_VR_LE, kind.lossy)
+                inflated = plain.reader()
+                found = walk(inflated, 0, EXPLICIT, _NOTHING)
+                yield Source(plain.file, inflated, 0, EXPLICIT, explicit, found)
+        else:
+            implicit = kind.transfer_syntax == syntaxes.IMPLICIT_VR_LE
+            encoding = IMPLICIT if implicit else EXPLICIT
+            found = walk(reader, start, encoding, _NOTHING)
+            yield Source(file, reader, start, encoding, kind, found)
+        _check_unchanged(file, instance)
 
 
-def _encode(dataset: Dataset, transfer_syntax: str) -> bytes:
-    buffer = DicomBytesIO()
-    buffer.is_little_endian = True
-    buffer.is_implicit_VR = transfer_syntax == syntaxes.IMPLICIT_VR_LE
-    write_dataset(buffer, dataset)
-    content = buffer.getvalue()
-    if transfer_syntax != syntaxes.DEFLATED_EXPLICIT_VR_LE:
-        return bytes(content)
-    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    deflated = deflater.compress(content) + deflater.flush()
-    return deflated + b"\0" * (len(deflated) % 2)
+def _check_unchanged(file: BinaryIO, instance: ScannedInstance) -> None:
+    found = os.fstat(file.fileno())
+    if (
+        not stat.S_ISREG(found.st_mode)
+        or found.st_size != instance.size
+        or found.st_mtime_ns != instance.mtime_ns
+    ):
+        raise SourceUnusable(CHANGED)
 
 
-def _verify(instance: ScannedInstance, content: bytes, transfer_syntax: str) -> None:
-    """Compare the encoded data set with a fresh reading of the source."""
-    source = dcmread(instance.path)
-    result = _decode(content, transfer_syntax)
-    decompressed = not syntaxes.is_native(instance.kind.transfer_syntax)
-    _compare(source, result, _DECODED_TAGS if decompressed else frozenset())
-    if decompressed and "PixelData" in source:
-        result.file_meta = source.file_meta
-        result.file_meta.TransferSyntaxUID = UID(transfer_syntax)
-        expected = pixel_array(
-            instance.path, decoding_plugin=_plugin(instance.kind.transfer_syntax)
-        )
-        if not np.array_equal(expected, pixel_array(result)):
-            raise ConversionFailed("the decompressed pixels differ from the source")
+def _cause(error: OSError) -> str:
+    return (error.strerror or "unknown cause").lower()
 
 
-def _decode(content: bytes, transfer_syntax: str) -> Dataset:
-    if transfer_syntax == syntaxes.DEFLATED_EXPLICIT_VR_LE:
-        content = zlib.decompress(content, -zlib.MAX_WBITS)
-    # No preamble, no meta information: pydicom is told what the bytes are.
-    return read_dataset(
-        BytesIO(content),
-        is_implicit_VR=transfer_syntax == syntaxes.IMPLICIT_VR_LE,
-        is_little_endian=True,
-    )
+def _inflate(reader: InflatingReader, plain: Spool, limits: Limits) -> None:
+    """Write a deflated data set as it is inflated."""
+    position = 0
+    while block := reader.at(position, 1 << 13):
+        position += len(block)
+        if position > limits.decoded:
+            raise NotRewritten(f"it inflates to more than {limits.decoded >> 20} MiB")
+        plain.write(block)
 
 
-def _compare(source: Dataset, result: Dataset, ignored: frozenset[int]) -> None:
-    """Compare two data sets at the top level, and sequences within them by value."""
-    tags = _data_tags(source) - ignored
-    if tags != _data_tags(result) - ignored:
-        raise ConversionFailed("elements appeared or vanished")
-    for tag in sorted(tags):
-        if not _is_same(source, result, tag):
-            raise ConversionFailed(f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) did not survive")
+def _deflated(plain: Spool, limits: Limits) -> bytes | FileRange:
+    """Deflate a data set (PS3.5 annex A.5): raw, padded to an even length; verified."""
+    with _spool(limits) as packed:
+        deflater, digest = zlib.compressobj(wbits=-zlib.MAX_WBITS), hashlib.sha256()
+        plain.file.seek(0)
+        while block := plain.file.read(_BLOCK):
+            digest.update(block)
+            packed.write(deflater.compress(block))
+        packed.write(deflater.flush())
+        if packed.length % 2:
+            packed.write(b"\0")
+        if _digest_of_inflated(packed) != digest.digest():
+            raise NotRewritten("what was deflated differs from what is inflated again")
+        return packed.finish()
 
 
-def _data_tags(dataset: Dataset) -> set[int]:
-    """Return the tags of elements that hold data: no group lengths, no padding (PS3.5 7.2, 7.1)."""
-    return {int(tag) for tag in list(dataset.keys()) if tag & 0xFFFF and tag != _TRAILING_PADDING}
-
-
-def _is_same(source: Dataset, result: Dataset, tag: int) -> bool:
-    before: object = source.get_item(tag)
-    after: object = result.get_item(tag)
-    if isinstance(before, RawDataElement) and isinstance(after, RawDataElement):
-        unpadded = ((raw.value or b"").rstrip(b"\0 ") for raw in (before, after))
-        if next(unpadded) == next(unpadded):
-            return True
-    one: DataElement = source[tag]
-    other: DataElement = result[tag]
-    return bool(one.value == other.value) or _raw(one) == _raw(other)
-
-
-def _raw(element: DataElement) -> bytes:
-    """Return an element as implicit VR bytes: what counts when only one side knows its VR."""
-    buffer = DicomBytesIO()
-    buffer.is_little_endian = True
-    buffer.is_implicit_VR = True
-    holder = Dataset()
-    holder.add(element)
-    write_dataset(buffer, holder)
-    return bytes(buffer.getvalue())
+def _digest_of_inflated(packed: Spool) -> bytes:
+    digest, inflater = hashlib.sha256(), zlib.decompressobj(-zlib.MAX_WBITS)
+    packed.file.seek(0)
+    while not inflater.eof and (block := inflater.unconsumed_tail or packed.file.read(_BLOCK)):
+        digest.update(inflater.decompress(block, _BLOCK))
+    return digest.digest()

@@ -67,6 +67,22 @@ class FileReader:
         return self.window[start : start + length]
 
 
+class MemoryReader:
+    """Reads what is in memory; see `Reader`."""
+
+    start = 0
+
+    def __init__(self, content: bytes) -> None:
+        self.window = content
+        self.size = len(content)
+
+    def move(self, position: int) -> None:
+        """Nothing needs to move."""
+
+    def at(self, position: int, length: int) -> bytes:
+        return self.window[position : position + length]
+
+
 class InflatingReader:
     """Reads a deflated data set (PS3.5 annex A.5) as it inflates, forwards only; see `Reader`."""
 

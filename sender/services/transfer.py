@@ -263,7 +263,8 @@ def _request(run: Run, item: DueItem, choice: Choice) -> StoreRequest | None:
             run.changes.append(Change(item.item_id, item.part_id, change))
             return None
         try:
-            source = encoding.convert(scanned, choice.transfer_syntax).content
+            # The choice was made by policy, so data compressed with loss may be decompressed.
+            source = encoding.convert(scanned, choice.transfer_syntax, lossy_allowed=True).content
         except encoding.ConversionFailed as error:
             change = ItemChange(
                 InstanceOutcome.UNSENDABLE, str(error)[:600], rule="conversion_failed", tried=False
