@@ -33,7 +33,15 @@ from sender.models.sources import relative_path
 from sender.negotiation.instances import DataKind
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import SendPlan, plan
-from sender.services import delivered, listing, plan_words, run_checks, sending, tickets
+from sender.services import (
+    control,
+    delivered,
+    listing,
+    plan_words,
+    run_checks,
+    sending,
+    tickets,
+)
 from sender.services.associating import LEASE_SECONDS
 from sender.services.interning import definition_list_id
 from sender.services.leases import owner_name
@@ -445,6 +453,7 @@ def _close(send: Send) -> None:
         if not mine.update(plan=send.plan, planned_at=timezone.now(), owner="", lease_until=None):
             return
         run_checks.note_plan(send)
+        control.spread_priority(send.pk)
         is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
         if is_queued and not send.inline:
             tickets.issue_work(send.destination_id)

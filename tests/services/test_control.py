@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -76,7 +77,7 @@ def write_studies(folder: Path, studies: int, *, root: str = "1.2.3") -> Path:
     return folder
 
 
-def slow(store: Store, **facts: object) -> Destination:
+def slow(store: Store, **facts: Any) -> Destination:
     return at(store.receiver, **{"ae_title": "SLOW", "max_associations": 1, **facts})
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -342,7 +343,7 @@ def answering(*statuses: int) -> Callable[[Conversation], None]:
     return accepting(store)
 
 
-def scripted(port: int, **facts: object) -> Destination:
+def scripted(port: int, **facts: Any) -> Destination:
     return factories.destination(port=port, **{"acse_timeout": 2, "retries": 3, **facts})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from sender.management.base import ConcordatCommand
-from sender.models import Destination
+from sender.models import AssociationScope, Destination
 from sender.services.destinations import (
     DestinationFacts,
     InvalidDestination,
@@ -40,6 +40,18 @@ class Command(ConcordatCommand):
         ):
             add.add_argument(f"--{name}-timeout", type=float, default=seconds, metavar="SECONDS")
         add.add_argument("--retries", type=int, default=3)
+        add.add_argument("--window", dest="windows", default="", metavar="WINDOWS")
+        add.add_argument("--profile", default="", metavar="LIMITS", help="limits by time of day")
+        add.add_argument("--bytes-per-second", type=int, metavar="N")
+        add.add_argument("--instances-per-second", type=int, metavar="N")
+        add.add_argument("--instances-per-association", type=int, metavar="N")
+        add.add_argument(
+            "--association-scope",
+            choices=AssociationScope.values,
+            default=AssociationScope.STUDIES,
+            help="what one association carries",
+        )
+        add.add_argument("--sends-parked", action="store_true", help="send what waits for a fix")
         add.add_argument("--tls", action="store_true", help="TLS 1.2 or newer, always verified")
         add.add_argument("--tls-ca", dest="tls_ca_file", default="", metavar="FILE")
         add.add_argument("--tls-cert", dest="tls_cert_file", default="", metavar="FILE")

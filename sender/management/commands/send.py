@@ -9,13 +9,19 @@ from django.db import connection
 
 from sender.analytics.sends import progress
 from sender.management.base import ConcordatCommand
-from sender.models import Association, Send, SendState
+from sender.models import Association, BatchState, Send, SendState
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
-from sender.services import engine, heartbeat, listing, planner, sources
+from sender.services import engine, gate, heartbeat, listing, planner, sources
+from sender.services.gate import By, Closed
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_send
 
 POLL_SECONDS = 0.5
+
+
+def may_last(closed: Closed) -> bool:
+    """Tell whether nobody knows when it ends; a breaker and a window always do."""
+    return closed.by is not By.BREAKER and closed.until is None
 
 
 class Command(ConcordatCommand):
@@ -42,7 +48,10 @@ class Command(ConcordatCommand):
             send = create_send(order, start=True)
         except (InvalidSource, WrongState) as error:
             raise CommandError(str(error)) from error
-        if not self._complete(send, inline=options["inline"]):
+        if options["inline"]:
+            planner.plan_send(send.pk, in_slices=False)
+            engine.run_inline(send)
+        elif not self._await_end(send):
             self.write(str(send.pk))
             self.say(f"Send {send.pk} goes on without this command.")
             return 0
@@ -69,20 +78,36 @@ class Command(ConcordatCommand):
             roots=roots,
         )
 
-    def _complete(self, send: Send, *, inline: bool) -> bool:
-        """Run or await the send; False if the person detached from it with Ctrl-C."""
-        if inline:
-            planner.plan_send(send.pk, in_slices=False)
-            engine.run_inline(send)
-            return True
+    def _await_end(self, send: Send) -> bool:
+        """Wait while something is done for the send; False if the person detached with Ctrl-C.
+
+        What may be held for ever is not waited for; whatever keeps the send back is told once.
+        """
+        told, polls = "", 0
         try:
             while not self._is_ended(send):
+                closed = self._closed(send)
+                polls = polls + 1 if closed else 0
+                if closed and polls > 1 and told != closed.reason:
+                    told = closed.reason
+                    self.say(told)
+                if closed and polls > 1 and may_last(closed):
+                    self.say(f"Send {send.pk} goes on by itself once that is over.")
+                    return True
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             return False
         finally:
             connection.close()
         return True
+
+    def _closed(self, send: Send) -> Closed | None:
+        """Return why nothing of the send moves; None if something does, or nothing is known."""
+        if send.state not in (SendState.QUEUED, SendState.RUNNING, SendState.PAUSED):
+            return None
+        if send.batches.filter(state=BatchState.RUNNING).exists():
+            return None
+        return gate.why_closed(send)
 
     def _is_ended(self, send: Send) -> bool:
         send.refresh_from_db()
