@@ -6,7 +6,7 @@ from sender.models import Schedule, ScheduleRun
 from sender.negotiation.local_time import UnknownZone, zone_named
 from sender.services.recurrence import Recurrence, missed_runs, next_runs, parse_recurrence
 
-_AT_ONCE = 20
+_AT_ONCE = 5
 _JUST_BEFORE = timedelta(microseconds=1)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from django.utils import timezone
+
 from sender.analytics.schedules import Attention, RunAccount
 from sender.models import RunTrigger, Schedule
 from sender.negotiation import sop_classes, syntaxes
@@ -50,16 +52,12 @@ def next_runs(schedule: Schedule, now: datetime, count: int = 5) -> list[dict[st
         return []
     try:
         times = recurrence.next_runs(recurrence_of(schedule), now, count)
-        windows, zone = parse_windows(schedule.windows), zone_named(schedule.zone)
-    except (recurrence.InvalidRecurrence, InvalidWindows, UnknownZone):
+    except recurrence.InvalidRecurrence:
         return []
     found = []
     for time in times:
         shown, utc = both(schedule.zone, time)
-        opens_at = windows.opens_at(time, zone)
-        waits = opens_at is not None and opens_at > time
-        from_then = both(schedule.zone, opens_at)[0] if waits and opens_at else ""
-        found.append({"local": shown, "utc": utc, "sends_from": from_then})
+        found.append({"local": shown, "utc": utc, "sends_from": _closed_until(schedule, time)})
     return found
 
 
@@ -104,11 +102,24 @@ def notes(account: RunAccount, *, with_identifiers: bool) -> Iterator[str]:
     if run.warning:
         began = "" if run.trigger == RunTrigger.CHECK else " before it began"
         yield f"Foreseen{began}: {run.warning}."
+    closed = _closed_until(run.schedule, timezone.now()) if account.has_open_sends else ""
+    if closed:
+        yield f"Its windows are closed until {closed}."
     if account.already_there:
         yield f"{_instances(account.already_there)} already there, left out."
     if run.listing:
         for rule, number in sorted(run.listing.excluded.items()):
             yield f"{number:,} file{'' if number == 1 else 's'} left out by rule: {rule}."
+
+
+def _closed_until(schedule: Schedule, now: datetime) -> str:
+    """Say when the windows of a schedule open; "" if they are open."""
+    try:
+        windows, zone = parse_windows(schedule.windows), zone_named(schedule.zone)
+    except (InvalidWindows, UnknownZone):
+        return ""
+    opens_at = windows.opens_at(now, zone)
+    return "" if opens_at is None or opens_at <= now else local(schedule, opens_at)
 
 
 def _instances(number: int) -> str:

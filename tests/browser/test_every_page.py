@@ -11,7 +11,8 @@ PAGES = (
     "/", "/?days=90&supported=1", "/get-started/", "/destinations/", "/destinations/1/",
     "/destinations/add/", "/destinations/2/change/", "/templates/", "/templates/3/",
     "/templates/add/", "/templates/3/clone/", "/templates/import/", "/sends/", "/sends/1/",
-    "/sends/2/instances/", "/sends/new/", "/sends/2/cancelling/", "/history/",
+    "/sends/2/instances/", "/sends/new/", "/sends/2/cancelling/", "/schedules/",
+    "/schedules/add/", "/history/",
     "/history/?answer=rejected&outcome=nope", "/history/1/", "/search/?q=demo", "/password/",
 )  # fmt: skip
 MOST_REQUESTS = 6

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -158,6 +159,17 @@ def test_a_warning_is_told_before_and_after(as_role: SignIn, nightly: Schedule) 
     for address in ("/", f"/schedules/{nightly.pk}/", f"/schedules/{nightly.pk}/runs/{run.pk}/"):
         assert "3 instances of 1 kind have no context" in text(as_role("viewer"), address)
     assert "Warning" in text(as_role("viewer"), "/schedules/")
+
+
+def test_a_run_whose_windows_are_closed_says_until_when(as_role: SignIn, nightly: Schedule) -> None:
+    run = run_of(nightly)
+    send_of(run, SendState.QUEUED)
+    address = f"/schedules/{nightly.pk}/runs/{run.pk}/"
+    hour = datetime.now(ZoneInfo("Europe/Berlin")).hour
+    Schedule.objects.update(windows=f"daily {(hour + 2) % 24:02}:00-{(hour + 3) % 24:02}:00")
+    assert "Its windows are closed until" in text(as_role("viewer"), address)
+    Schedule.objects.update(windows="")
+    assert "Its windows are closed until" not in text(as_role("viewer"), address)
 
 
 def test_polling_ends_when_nothing_goes_on(as_role: SignIn, nightly: Schedule) -> None:
