@@ -35,6 +35,8 @@ from sender.services.sources import InvalidSource
 
 __all__ = ["InvalidSource", "SendOrder", "WrongState", "create_send", "source_roots"]
 
+CANCELLED_REASON = "the send was cancelled"
+
 
 class WrongState(ValueError):
     """The send isn't in a state for that; the message says so in the user's words."""
@@ -257,7 +259,7 @@ def _end_cancelled(send: Send) -> SendState | None:
         SendItem.objects.filter(send=send),
         InstanceOutcome.PENDING,
         InstanceOutcome.CANCELLED,
-        reason="the send was cancelled",
+        reason=CANCELLED_REASON,
         retry_at=None,
     )
     return _end(send, SendState.CANCELLED, timezone.now())
