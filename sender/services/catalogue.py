@@ -15,7 +15,7 @@ from sender.models import SourceFile, SourceFolder, SourceKind, SourceSeries, So
 from sender.models.sources import LOSSY_CODES, stored_path
 from sender.negotiation.instances import DataKind, ScannedInstance, Unreadable
 from sender.negotiation.selection import Candidate
-from sender.services.inserting import upsert_rows
+from sender.services.upserting import upsert_rows
 
 Found = ScannedInstance | Unreadable
 CANT_BE_READ = "can't be read"
@@ -146,6 +146,16 @@ class Catalogue:
             series.study_date,
             tags or {},
         )
+
+    def folder_id(self, path: str) -> int:
+        """Return the row of a folder."""
+        self._learn_folders({path})
+        return self._folders[path]
+
+    def kind_id(self, kind: DataKind) -> int:
+        """Return the row of a kind of data."""
+        self._learn_kinds({kind})
+        return self._kinds[kind]
 
     def _make_room(self) -> None:
         for kept in (self._folders, self._studies, self._series, self._series_by_id):

@@ -189,9 +189,18 @@ def _begin(listing: Listing, owner: str, *, in_slices: bool) -> Scan:
         wanted=tags_of(selection),
         deadline=time.monotonic() + SLICE_SECONDS if in_slices else None,
         walk=walk,
-        kinds=set(listing.cursor.get("kinds", ())),
+        kinds=_kinds_of(listing),
         excluded=Counter(listing.excluded),
     )
+
+
+def _kinds_of(listing: Listing) -> set[int]:
+    """Return the kinds of data found so far; older listings did not keep them."""
+    known = listing.cursor.get("kinds")
+    if known is None and listing.files:
+        entries = ListingEntry.objects.filter(listing=listing).order_by()
+        return set(entries.values_list("file__kind_id", flat=True).distinct())
+    return set(known or ())
 
 
 def tags_of(selection: Selection) -> dict[int, str]:
@@ -221,7 +230,7 @@ def _scan(scan: Scan) -> bool:
 
 def _take(scan: Scan, chunk: Sequence[Found]) -> None:
     """Look the files of a chunk up or scan them, apply the rules, write the entries."""
-    taken = Taken(problems=[(found.place.line, found.problem) for found in chunk if found.problem])
+    taken = Taken(problems=[(found.line, found.problem) for found in chunk if found.problem])
     entries = _left_by_name(scan, chunk, taken)
     regular = [e for e in entries.values() if isinstance(e, Entry)]
     known = scan.catalogue.known(regular)
@@ -235,8 +244,11 @@ def _take(scan: Scan, chunk: Sequence[Found]) -> None:
         rows = dict(known)
         new = [*scanned, *others]
         rows |= zip((one.path for one in new), scan.catalogue.remember(new), strict=True)
-        for path in entries:
-            _decide(scan, rows[path], tags.get(path, {}), taken)
+        if scan.selection.looks_into_data:
+            for path in entries:
+                _decide(scan, rows[path], tags.get(path, {}), taken)
+        else:
+            taken.rows = [rows[path] for path in entries]
         _write(scan, chunk[-1].place, taken)
 
 
@@ -244,10 +256,12 @@ def _left_by_name(
     scan: Scan, chunk: Sequence[Found], taken: Taken
 ) -> dict[str, Entry | Unreadable]:
     """Return the entries by path, without those that their name or age leaves out."""
-    left = {}
+    selection, left = scan.selection, {}
+    if not selection.patterns and not selection.least_age_seconds:
+        return {found.entry.path: found.entry for found in chunk}
     for found in chunk:
         entry = found.entry
-        rule = "" if found.problem else _left_out_by(scan.selection, entry)
+        rule = "" if found.problem else _left_out_by(selection, entry)
         if rule:
             taken.excluded[rule] += 1
         else:
@@ -279,10 +293,8 @@ def _tags(scan: Scan, one: ScannedInstance) -> dict[str, str]:
 
 def _decide(scan: Scan, row: Remembered, tags: dict[str, str], taken: Taken) -> None:
     """Take a file, or count it for the rule that leaves it out."""
-    rule = ""
-    if scan.selection.looks_into_data:
-        candidate = scan.catalogue.candidate(row, tags)
-        rule = excluded_by(candidate, scan.selection) if candidate else ""
+    candidate = scan.catalogue.candidate(row, tags)
+    rule = excluded_by(candidate, scan.selection) if candidate else ""
     if rule:
         taken.excluded[rule] += 1
     else:
@@ -301,10 +313,10 @@ def _write(scan: Scan, place: Place, taken: Taken) -> None:
     catalogue = scan.catalogue
     insert_rows(
         ListingEntry,
-        ("listing_id", "number", "file_id", "study_id"),
+        ("listing_id", "number", "file_id", "study_id", "standing"),
         [
-            (listing.pk, number, row.file_id, catalogue.study_id(row))
-            for number, row in enumerate(taken.rows, start=listing.cursor.get("number", 0) + 1)
+            (listing.pk, number, row.file_id, catalogue.study_id(row), "")
+            for number, row in enumerate(taken.rows, start=listing.files + 1)
         ],
     )
     path_lists.tell_problems(listing, taken.problems)
@@ -313,8 +325,7 @@ def _write(scan: Scan, place: Place, taken: Taken) -> None:
     listing.files += len(taken.rows)
     listing.opened += taken.opened
     listing.bytes += sum(row.size for row in taken.rows)
-    number = listing.cursor.get("number", 0) + len(taken.rows)
-    listing.cursor = place.to_cursor() | scan.cursor | {"number": number}
+    listing.cursor = place.to_cursor() | scan.cursor
     _store(
         scan,
         files=listing.files,
@@ -358,17 +369,29 @@ def _settle(scan: Scan) -> bool:
         listing.cursor["settling"] = last
         _store(scan, cursor=listing.cursor)
         return False
-    has_copies = ListingEntry.objects.filter(listing=listing, standing=copies.COPY).exists()
-    listing.cursor |= {"copies": has_copies}
-    _store(scan, cursor=listing.cursor)
     empty = [listing.sources[index] for index in sorted(scan.walk.empty)]
     expectations.settle(listing, empty if listing.files or scan.excluded else ())
-    _write_studies(listing)
+    make_ready(listing, scan.kinds)
     return True
 
 
+def make_ready(listing: Listing, kinds: set[int] | None = None) -> None:
+    """Write what planners go by: studies in the order found, kinds, whether there are copies.
+
+    Args:
+        kinds: of the data that were found; None: look for them.
+    """
+    entries = ListingEntry.objects.filter(listing=listing)
+    _write_studies(listing)
+    listing.cursor |= {
+        "kinds": sorted(_kinds_of(listing) if kinds is None else kinds),
+        "copies": entries.filter(standing=copies.COPY).exists(),
+        "ready": True,
+    }
+    Listing.objects.filter(pk=listing.pk).update(cursor=listing.cursor)
+
+
 def _write_studies(listing: Listing) -> None:
-    """Write the studies of a listing, in the order in which they were found."""
     rows = (
         ListingEntry.objects.filter(listing=listing)
         .exclude(standing=copies.COPY)

@@ -32,6 +32,10 @@ PAGE_ROWS = 2000
 BATCH_INSTANCES = 500
 CONFLICT = "conflict"
 LONGEST_REASON = 600
+_ITEM = (
+    "send_id", "batch_id", "part_id", "file_id", "position", "outcome", "reason",
+    "attempts", "rule", "conversion",
+)  # fmt: skip
 _PENDING, _UNSENDABLE = InstanceOutcome.PENDING.value, InstanceOutcome.UNSENDABLE.value
 
 
@@ -292,7 +296,7 @@ class PagedPlan:
         named = self._names()
         insert_rows(
             SendItem,
-            ("send_id", "batch_id", "part_id", "file_id", "position", "outcome", "reason"),
+            _ITEM,
             [
                 (
                     send.pk,
@@ -302,6 +306,9 @@ class PagedPlan:
                     position,
                     _UNSENDABLE if item.reason else _PENDING,
                     named.get(item.row.file_id, item.reason)[:LONGEST_REASON],
+                    0,
+                    "",
+                    "",
                 )
                 for position, item in enumerate(self._page.items, start=self._position + 1)
             ],

@@ -193,7 +193,9 @@ def _nothing_found(found: Listing) -> str:
 
 def _planner(send: Send, *, in_slices: bool) -> Planner:
     assert send.listing is not None
-    rows = SourceKind.objects.filter(pk__in=send.listing.cursor.get("kinds", ()))
+    if not send.listing.cursor.get("ready"):
+        listing.make_ready(send.listing)
+    rows = SourceKind.objects.filter(pk__in=send.listing.cursor["kinds"])
     kinds = {row.pk: row.kind for row in rows.exclude(sop_class_uid="")}
     planned = plan(set(kinds.values()), send.template_version.spec)
     lists = [definition_list_id(proposal) for proposal in planned.proposals]

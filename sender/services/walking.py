@@ -60,12 +60,23 @@ class Found:
     """Something at a source.
 
     Attributes:
+        source, line: as `Place` has them.
         problem: why the line of the list that named it can't be used, "" if it can.
     """
 
-    place: Place
+    source: int
+    line: int
     entry: Entry | Unreadable
     problem: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it was found."""
+        if self.problem:
+            return Place(self.source, self.line)
+        path = self.entry.path
+        is_folder = isinstance(self.entry, Unreadable) and os.path.isdir(path)
+        return Place(self.source, self.line, path, is_folder and not os.path.islink(path))
 
 
 @dataclass(slots=True)
@@ -100,7 +111,7 @@ class Walk:
         is_empty = not start.path
         for entry in entries:
             is_empty = False
-            yield Found(_place(index, 0, entry), entry)
+            yield Found(index, 0, entry)
         if is_empty:
             self.empty.add(index)
 
@@ -123,7 +134,7 @@ class Walk:
             return
         if os.path.isdir(source):
             for entry in files_behind(source, start):
-                yield Found(_place(start.source, line.number, entry), entry)
+                yield Found(start.source, line.number, entry)
 
     def _line(self, line: ListedPath, roots: Roots) -> Iterator[Found]:
         index = len(self.sources)
@@ -136,10 +147,10 @@ class Walk:
         if not problem:
             for entry in files_behind(source, Place()):
                 is_empty = False
-                yield Found(_place(index, line.number, entry), entry)
+                yield Found(index, line.number, entry)
         if is_empty:
             problem = problem or "holds no files"
-            yield Found(Place(index, line.number), _useless(line, problem), problem)
+            yield Found(index, line.number, _useless(line, problem), problem)
 
 
 def _resolve(line: ListedPath, roots: Roots) -> str:
@@ -165,11 +176,6 @@ def _useless(line: ListedPath, problem: str) -> Unreadable:
     """
     why = f"line {line.number} of the list {problem}"
     return Unreadable(line.said, line.said, why, mtime_ns=line.number)
-
-
-def _place(source: int, line: int, entry: Entry | Unreadable) -> Place:
-    is_folder = isinstance(entry, Unreadable) and os.path.isdir(entry.path)
-    return Place(source, line, entry.path, is_folder and not os.path.islink(entry.path))
 
 
 def files_behind(source: str, start: Place) -> Iterator[Entry | Unreadable]:
