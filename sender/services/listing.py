@@ -41,6 +41,7 @@ from sender.services.sources import InvalidSource
 from sender.services.walking import LINES, Found, Place, Walk
 
 CHUNK = 1000
+FORGET_ROWS = 10_000
 SLICE_SECONDS = 45.0
 """Bulk work must not wait long behind a scan (design README, decision 17)."""
 BY_NAME = "file name"
@@ -420,7 +421,7 @@ def forget_entries(listing_id: int) -> None:
     """Remove what only planners need of a listing, in small transactions."""
     entries = ListingEntry.objects.filter(listing_id=listing_id).order_by("number")
     while True:
-        page = list(entries.values_list("number", flat=True)[: CHUNK * 10])
+        page = list(entries.values_list("number", flat=True)[: FORGET_ROWS])
         if not page:
             break
         ListingEntry.objects.filter(
