@@ -63,9 +63,11 @@ from sender.models.sends import (
     WorkerHeartbeat,
 )
 from sender.models.sources import (
+    ListedPath,
     Listing,
     ListingEntry,
     ListingState,
+    ListingStudy,
     SourceFile,
     SourceFolder,
     SourceKind,
@@ -73,6 +75,7 @@ from sender.models.sources import (
     SourceStudy,
 )
 from sender.models.templates import ContextTemplate, TemplateVersion
+from sender.models.uploads import Upload, UploadState
 
 __all__ = [
     "NO_RESULT_LIST",
@@ -102,9 +105,11 @@ __all__ = [
     "Installation",
     "InstanceAttempt",
     "ItemCopy",
+    "ListedPath",
     "Listing",
     "ListingEntry",
     "ListingState",
+    "ListingStudy",
     "NegotiationDay",
     "Overlap",
     "ParkedPair",
@@ -142,5 +147,7 @@ __all__ = [
     "TransferSyntaxListItem",
     "Trigger",
     "UnmatchedResult",
+    "Upload",
+    "UploadState",
     "WorkerHeartbeat",
 ]

@@ -179,14 +179,20 @@ class Listing(models.Model):
 
     Attributes:
         sources: the absolute paths of folders and files.
-        rules: what is taken of them (services/selection.py writes and reads it).
-        expected: entries of a list of UIDs: {level, uid, instances, found}.
-        cursor: how far a scan came, so that another process can go on there.
+        roots: folders in which the lines of its list of paths must lie; null: anywhere.
+        rules: what is taken of them (negotiation/selection.py writes and reads it).
+        expected: entries of a list of UIDs: {level, uid, instances, found}; also sources in which
+            nothing was found.
+        cursor: how far a scan came, so that another process can go on there; `kinds` are the ids
+            of the kinds of data that were found.
         files: entries so far; `opened`: files that had to be read because nobody remembered them.
         excluded: how many files each rule left out.
     """
 
     sources: "models.JSONField[list[str], list[str]]" = models.JSONField(default=list)
+    roots: "models.JSONField[list[str] | None, list[str] | None]" = models.JSONField(
+        default=None, null=True
+    )
     rules: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(default=dict)
     expected: "models.JSONField[list[dict[str, Any]], list[dict[str, Any]]]" = models.JSONField(
         default=list
@@ -211,6 +217,68 @@ class Listing(models.Model):
     def excluded_files(self) -> int:
         """Files that rules left out."""
         return sum(self.excluded.values())
+
+    @property
+    def found_files(self) -> int:
+        """Files found so far, whether a rule left them out or not."""
+        return self.files + self.excluded_files
+
+
+class ListedPath(models.Model):
+    """A line of a list of paths that belongs to a listing.
+
+    Attributes:
+        number: of the line, from 1.
+        path: as written, see `stored_path`; `first_cell` is what it is if that is no path.
+        problem: why it can't be used, "" if it can or has not been looked at.
+    """
+
+    pk = models.CompositePrimaryKey("listing_id", "number")
+    listing = models.ForeignKey(
+        Listing, on_delete=models.CASCADE, related_name="paths", db_index=False
+    )
+    number = models.PositiveIntegerField()
+    path = models.TextField()
+    first_cell = models.TextField(blank=True)
+    problem = models.CharField(max_length=400, blank=True)
+
+    class Meta:
+        indexes = (
+            models.Index(
+                name="listed_path_problem",
+                fields=("listing", "number"),
+                condition=~models.Q(problem=""),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"line {self.number}"
+
+    @property
+    def said(self) -> str:
+        """What the line says, as text that pages and exports take."""
+        return printable(real_path(self.path))
+
+
+class ListingStudy(models.Model):
+    """A study of a listing whose scan is through: what planners go by. Goes with the entries.
+
+    Attributes:
+        first: the least number of its entries: its place as listed.
+        study_date: as it was then, so that the order of studies is one for all planners.
+        files: entries, copies left out.
+    """
+
+    pk = models.CompositePrimaryKey("listing_id", "first")
+    listing = models.ForeignKey(
+        Listing, on_delete=models.CASCADE, related_name="studies", db_index=False
+    )
+    first = models.PositiveIntegerField()
+    study = models.ForeignKey(
+        SourceStudy, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    study_date = models.CharField(max_length=8, blank=True)
+    files = models.PositiveIntegerField()
 
 
 class ListingEntry(models.Model):

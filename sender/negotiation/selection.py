@@ -3,16 +3,19 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import date
 from fnmatch import fnmatchcase
 from typing import Any
 
 from sender.negotiation.uids import is_valid_uid
 
-_DATE = re.compile(r"\d{8}")
-_UID_RULES = ("sop_classes", "transfer_syntaxes", "studies", "series", "instances")
+_DATE = re.compile(r"[0-9]{8}")
+_KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]*|\(?[0-9A-Fa-f]{4},?[0-9A-Fa-f]{4}\)?")
+_UID_RULES = ("sop_classes", "transfer_syntaxes", "studies", "series", "instances", "uids")
 _SET_RULES = (*_UID_RULES, "modalities")
 LONGEST_VALUE = 400
 MOST_VALUES = 100_000
+MOST_TAGS = 50
 
 
 class InvalidSelection(ValueError):
@@ -25,7 +28,8 @@ class Candidate:
 
     Attributes:
         study_date: YYYYMMDD, "" if there is none.
-        tags: text of further attributes by keyword, as far as rules ask for them.
+        tags: text of further attributes by keyword, as far as rules ask for them; several values
+            are joined by backslashes.
     """
 
     sop_class: str
@@ -44,6 +48,7 @@ class Selection:
 
     Attributes:
         patterns: shell patterns of file names; one that begins with "!" leaves out.
+        uids: UIDs of studies, series or instances, whichever they are.
         date_from, date_to: Study Date, YYYYMMDD, both inclusive; data without one are left out.
         tags: keyword of a data element -> shell pattern of its value, case-insensitive.
         least_age_seconds: younger files wait for the next run.
@@ -56,6 +61,7 @@ class Selection:
     studies: frozenset[str] = frozenset()
     series: frozenset[str] = frozenset()
     instances: frozenset[str] = frozenset()
+    uids: frozenset[str] = frozenset()
     date_from: str = ""
     date_to: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -64,9 +70,8 @@ class Selection:
     @property
     def looks_into_data(self) -> bool:
         """Tell whether a rule needs more than the file's name and age."""
-        names = ("sop_classes", "transfer_syntaxes", "modalities", "studies", "series")
-        return any(getattr(self, name) for name in (*names, "instances", "tags")) or bool(
-            self.date_from or self.date_to
+        return bool(self.tags or self.date_from or self.date_to) or any(
+            getattr(self, name) for name in _SET_RULES
         )
 
 
@@ -86,11 +91,11 @@ def parse_selection(document: Mapping[str, Any]) -> Selection:
     values: dict[str, Any] = {
         name: frozenset(_texts(name, document.get(name, ()))) for name in _SET_RULES
     }
-    values["patterns"] = _texts("patterns", document.get("patterns", ()))
+    values["patterns"] = _patterns(_texts("patterns", document.get("patterns", ())))
     for name in _UID_RULES:
-        for uid in values[name]:
+        for uid in sorted(values[name]):
             if not is_valid_uid(uid):
-                raise InvalidSelection(f"{uid} is no UID.")
+                raise InvalidSelection(f"“{uid}” is no UID.")
     values["modalities"] = frozenset(text.upper() for text in values["modalities"])
     for name in ("date_from", "date_to"):
         values[name] = _date(document.get(name, ""))
@@ -103,10 +108,30 @@ def parse_selection(document: Mapping[str, Any]) -> Selection:
     )
 
 
+def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
+    for text in given:
+        if "/" in text:
+            raise InvalidSelection(
+                f"“{text}” names folders; a pattern is for the file's name alone, such as *.dcm."
+            )
+        if text == "!":
+            raise InvalidSelection("“!” leaves out nothing; write a pattern behind it.")
+    return given
+
+
 def _tags(given: object) -> dict[str, str]:
     if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
         raise InvalidSelection("A rule on an attribute is its keyword and a pattern.")
-    return dict(given)
+    if len(given) > MOST_TAGS:
+        raise InvalidSelection(f"There may be rules on at most {MOST_TAGS} attributes.")
+    for keyword, pattern in given.items():
+        if not isinstance(keyword, str) or not _KEYWORD.fullmatch(keyword):
+            raise InvalidSelection(
+                f"“{keyword}” is no keyword of an attribute, such as StudyDescription."
+            )
+        if len(pattern) > LONGEST_VALUE or "\0" in pattern:
+            raise InvalidSelection(f"The pattern for {keyword} is too long.")
+    return {keyword: given[keyword] for keyword in sorted(given)}
 
 
 def _age(given: object) -> float:
@@ -127,9 +152,13 @@ def _texts(name: str, given: object) -> tuple[str, ...]:
 def _date(text: object) -> str:
     if text == "":
         return ""
-    plain = str(text).replace("-", "")
-    if not _DATE.fullmatch(plain) or not "0101" <= plain[4:] <= "1231":
-        raise InvalidSelection(f"{text} is no date such as 2026-11-24.")
+    plain = str(text).strip().replace("-", "")
+    try:
+        if not _DATE.fullmatch(plain):
+            raise ValueError
+        date(int(plain[:4]), int(plain[4:6]), int(plain[6:]))
+    except ValueError:
+        raise InvalidSelection(f"“{text}” is no date such as 2026-11-24.") from None
     return plain
 
 
@@ -138,9 +167,14 @@ def to_document(selection: Selection) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for item in fields(Selection):
         value = getattr(selection, item.name)
+        if isinstance(value, frozenset):
+            value = sorted(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        elif isinstance(value, Mapping):
+            value = dict(value)
         if value:
-            document[item.name] = sorted(value) if isinstance(value, frozenset) else value
-    document["patterns"] = list(selection.patterns)
+            document[item.name] = value
     return document
 
 
@@ -149,32 +183,52 @@ _LISTED = (
     ("transfer_syntaxes", "transfer_syntax", "transfer syntax"),
     ("modalities", "modality", "modality"),
 )
-_HIERARCHY = (
-    ("studies", "study", "Study Instance UID"),
-    ("series", "series", "Series Instance UID"),
-    ("instances", "sop_instance", "SOP Instance UID"),
-)
+_HIERARCHY = (("studies", "study"), ("series", "series"), ("instances", "sop_instance"))
+BY_UID = "list of UIDs"
 
 
 def excluded_by(candidate: Candidate, selection: Selection) -> str:
     """Return the rule that leaves an instance out, in words; "" if none does.
 
-    UID lists of the three levels add up: an instance is taken if its study, its series or itself
-    is listed.
+    UID lists add up: an instance is taken if its study, its series or itself is listed.
     """
+    return excluded_by_identity(candidate, selection) or excluded_by_tags(candidate, selection)
+
+
+def excluded_by_identity(candidate: Candidate, selection: Selection) -> str:
+    """Return the rule that leaves an instance out whatever its further attributes are."""
     for rule, attribute, words in _LISTED:
         wanted = getattr(selection, rule)
         if wanted and getattr(candidate, attribute) not in wanted:
             return words
-    listed = [(rule, a, w) for rule, a, w in _HIERARCHY if getattr(selection, rule)]
-    if listed and not any(getattr(candidate, a) in getattr(selection, r) for r, a, _ in listed):
-        return listed[0][2]
+    if not _is_listed(candidate, selection):
+        return BY_UID
     if _is_out_of_range(candidate.study_date, selection):
         return "study date"
+    return ""
+
+
+def excluded_by_tags(candidate: Candidate, selection: Selection) -> str:
+    """Return the keyword of an attribute whose value no pattern fits; "" if all do.
+
+    An attribute with several values fits if one of them or all together do.
+    """
     for keyword, pattern in selection.tags.items():
-        if not fnmatchcase(candidate.tags.get(keyword, "").casefold(), pattern.casefold()):
+        wanted, text = pattern.casefold(), candidate.tags.get(keyword, "").casefold()
+        values = {text, *(value.strip() for value in text.split("\\"))}
+        if not any(fnmatchcase(value, wanted) for value in values):
             return keyword
     return ""
+
+
+def _is_listed(candidate: Candidate, selection: Selection) -> bool:
+    listed = [(getattr(selection, rule), attribute) for rule, attribute in _HIERARCHY]
+    if not selection.uids and not any(uids for uids, _ in listed):
+        return True
+    return any(
+        getattr(candidate, attribute) in uids or getattr(candidate, attribute) in selection.uids
+        for uids, attribute in listed
+    )
 
 
 def _is_out_of_range(study_date: str, selection: Selection) -> bool:
@@ -193,3 +247,39 @@ def takes_name(name: str, patterns: Sequence[str]) -> bool:
     if any(fnmatchcase(plain, pattern) for pattern in against):
         return False
     return not wanted or any(fnmatchcase(plain, pattern) for pattern in wanted)
+
+
+_NAMES = {
+    "patterns": "File name",
+    "sop_classes": "SOP class",
+    "transfer_syntaxes": "Transfer syntax",
+    "modalities": "Modality",
+    "studies": "Study Instance UID",
+    "series": "Series Instance UID",
+    "instances": "SOP Instance UID",
+    "uids": "UID of a study, series or instance",
+}
+_MOST_NAMED = 6
+
+
+def describe(selection: Selection) -> list[tuple[str, str]]:
+    """Return the rules that are set for people: what they look at, and what is taken."""
+    found = []
+    for name, words in _NAMES.items():
+        values = getattr(selection, name)
+        if values:
+            listed = list(values) if name == "patterns" else sorted(values)
+            more = len(listed) - _MOST_NAMED
+            said = ", ".join(listed[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+            found.append((words, said))
+    if selection.date_from or selection.date_to:
+        said = f"{_iso(selection.date_from) or 'any'} to {_iso(selection.date_to) or 'any'}"
+        found.append(("Study date", said))
+    found += list(selection.tags.items())
+    if selection.least_age_seconds:
+        found.append(("Age of the file", f"at least {selection.least_age_seconds:g} s"))
+    return found
+
+
+def _iso(text: str) -> str:
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if text else ""

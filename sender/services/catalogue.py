@@ -2,48 +2,56 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+from django.db import transaction
 
 from sender.dicom.files import Entry
 from sender.models import SourceFile, SourceFolder, SourceKind, SourceSeries, SourceStudy
 from sender.models.sources import LOSSY_CODES, stored_path
 from sender.negotiation.instances import DataKind, ScannedInstance, Unreadable
 from sender.negotiation.selection import Candidate
+from sender.services.upserting import upsert_rows
 
+Found = ScannedInstance | Unreadable
 CANT_BE_READ = "can't be read"
 """Such reasons lie outside the file: whoever comes next tries again."""
 NO_KIND = DataKind("", "", None)
-_COLUMNS = (
-    "name",
-    "size",
-    "mtime_ns",
-    "id",
-    "series__study_id",
-    "reason",
-    "kind__sop_class_uid",
-    "kind__transfer_syntax_uid",
-    "sop_instance_uid",
-    "series__study__uid",
-    "series__uid",
-    "series__modality",
-    "series__study__study_date",
-)
+MOST_KEPT = 200_000
+"""Of each sort of rows whose ids are kept in memory."""
+NAMES_PER_QUERY = 900
+_KEY = ("folder_id", "name", "size", "mtime_ns")
+_FACTS = ("kind_id", "series_id", "sop_instance_uid", "dataset_offset", "reason")
+_KNOWN = ("name", "size", "mtime_ns", "id", "kind_id", "series_id", "sop_instance_uid", "reason")
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(NamedTuple):
     """A file that the database knows.
 
     Attributes:
-        study_id: the row of its study, None if it holds no instance.
-        candidate: what rules look at; None if it holds no instance.
+        series_id: None if it holds no instance.
     """
 
     file_id: int
-    study_id: int | None
+    kind_id: int
+    series_id: int | None
     size: int
-    candidate: Candidate | None
+    sop_instance: str
+
+
+class SeriesFacts(NamedTuple):
+    """A series, with the study that it belongs to."""
+
+    study_id: int
+    study: str
+    study_date: str
+    series: str
+    modality: str
 
 
 @dataclass(slots=True)
@@ -52,144 +60,231 @@ class Catalogue:
 
     _folders: dict[str, int] = field(default_factory=dict)
     _kinds: dict[DataKind, int] = field(default_factory=dict)
-    _studies: dict[str, int] = field(default_factory=dict)
-    _dated: set[str] = field(default_factory=set)
+    _kinds_by_id: dict[int, DataKind] = field(default_factory=dict)
+    _studies: dict[str, tuple[int, str]] = field(default_factory=dict)
     _series: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    _series_by_id: dict[int, SeriesFacts] = field(default_factory=dict)
 
-    def known(self, folder: str, entries: Sequence[Entry]) -> dict[str, Remembered]:
-        """Return the files among entries of one folder that look as they did when scanned."""
-        folder_id = self.folder_id(folder)
-        names = {stored_path(os.path.basename(entry.path)): entry for entry in entries}
-        rows = SourceFile.objects.filter(folder_id=folder_id, name__in=list(names))
-        found = {}
-        for name, size, mtime_ns, *rest in rows.values_list(*_COLUMNS):
-            entry = names[name]
-            is_same = (size, mtime_ns) == (entry.size, entry.mtime_ns)
-            if is_same and CANT_BE_READ not in rest[2]:
-                found[entry.path] = _remembered(size, rest)
+    def known(self, entries: Iterable[Entry]) -> dict[str, Remembered]:
+        """Return the files among the entries that look as they did when they were scanned."""
+        self._make_room()
+        folders: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+        for entry in entries:
+            folder, name = os.path.split(entry.path)
+            folders[folder][stored_path(name)] = entry
+        self._find_folders(folders)
+        found: dict[str, Remembered] = {}
+        for folder, names in folders.items():
+            if folder in self._folders:
+                found |= self._known_in(self._folders[folder], names)
+        self._find_series({row.series_id for row in found.values() if row.series_id is not None})
         return found
 
-    def remember(
-        self, found: Sequence[ScannedInstance | Unreadable]
-    ) -> list[tuple[ScannedInstance | Unreadable, Remembered]]:
-        """Write files that were scanned; return each with what is remembered of it."""
-        self._learn([one for one in found if isinstance(one, ScannedInstance)])
-        rows = SourceFile.objects.bulk_create(
-            [self._row(one) for one in found],
-            update_conflicts=True,
-            unique_fields=["folder", "name", "size", "mtime_ns"],
-            update_fields=["kind", "series", "sop_instance_uid", "dataset_offset", "reason"],
-        )
-        return [(one, self._remember(one, row.pk)) for one, row in zip(found, rows, strict=True)]
+    def _known_in(self, folder_id: int, names: Mapping[str, Entry]) -> dict[str, Remembered]:
+        found = {}
+        for part in _parts(names):
+            rows = SourceFile.objects.filter(folder_id=folder_id, name__in=part)
+            for name, size, mtime_ns, *rest, reason in rows.values_list(*_KNOWN):
+                entry = names[name]
+                is_same = size == entry.size and mtime_ns == entry.mtime_ns
+                if is_same and CANT_BE_READ not in reason:
+                    file_id, kind_id, series_id, uid = rest
+                    series = None if reason else series_id
+                    found[entry.path] = Remembered(file_id, kind_id, series, size, uid)
+        return found
 
-    def _remember(self, one: ScannedInstance | Unreadable, file_id: int) -> Remembered:
-        if isinstance(one, Unreadable):
-            return Remembered(file_id, None, one.size, None)
-        return Remembered(file_id, self._studies[one.study_instance], one.size, candidate_of(one))
+    def learn(self, found: Sequence[Found]) -> None:
+        """Write the folders, kinds, studies and series that files need; before `remember`.
+
+        It is a transaction of its own, in one order, so that none of two scans waits for another.
+        """
+        instances = [one for one in found if isinstance(one, ScannedInstance)]
+        with transaction.atomic():
+            self._learn_folders({os.path.dirname(one.path) for one in found})
+            self._learn_kinds({one.kind for one in instances} | {NO_KIND})
+            self._learn_studies(instances)
+            self._learn_series({self._series_key(one) for one in instances})
+
+    def remember(self, found: Sequence[Found]) -> list[Remembered]:
+        """Write files that were scanned, no path twice; return what is remembered of each.
+
+        `learn` must have seen them.
+        """
+        rows = {self._key(one): self._facts(one) for one in found}
+        ids = upsert_rows(
+            SourceFile,
+            (*_KEY, *_FACTS),
+            [(*key, *rows[key]) for key in sorted(rows)],
+            key=_KEY,
+            changed=_FACTS,
+        )
+        remembered = []
+        for one in found:
+            key = self._key(one)
+            kind_id, series_id, uid, _, reason = rows[key]
+            series = None if reason else series_id
+            remembered.append(Remembered(ids[key], kind_id, series, one.size, uid))
+        return remembered
+
+    def study_id(self, row: Remembered) -> int | None:
+        """Return the row of the study that a file belongs to; None if it holds no instance."""
+        return None if row.series_id is None else self._series_by_id[row.series_id].study_id
+
+    def candidate(self, row: Remembered, tags: Mapping[str, str] | None = None) -> Candidate | None:
+        """Return what rules look at; None if the file holds no instance."""
+        if row.series_id is None:
+            return None
+        series = self._series_by_id[row.series_id]
+        kind = self._kind(row.kind_id)
+        return Candidate(
+            kind.sop_class,
+            kind.transfer_syntax,
+            row.sop_instance,
+            series.study,
+            series.series,
+            series.modality,
+            series.study_date,
+            tags or {},
+        )
 
     def folder_id(self, path: str) -> int:
         """Return the row of a folder."""
-        if path not in self._folders:
-            if len(self._folders) > 10_000:
-                self._folders.clear()
-            stored = stored_path(path)
-            row, _ = SourceFolder.objects.get_or_create(
-                digest=hashlib.sha256(stored.encode()).digest(), defaults={"path": stored}
-            )
-            self._folders[path] = row.pk
+        self._learn_folders({path})
         return self._folders[path]
 
     def kind_id(self, kind: DataKind) -> int:
         """Return the row of a kind of data."""
-        if kind not in self._kinds:
+        self._learn_kinds({kind})
+        return self._kinds[kind]
+
+    def _make_room(self) -> None:
+        for kept in (self._folders, self._studies, self._series, self._series_by_id):
+            if len(kept) > MOST_KEPT:
+                kept.clear()
+
+    def _kind(self, kind_id: int) -> DataKind:
+        if kind_id not in self._kinds_by_id:
+            self._kinds_by_id[kind_id] = SourceKind.objects.get(pk=kind_id).kind
+        return self._kinds_by_id[kind_id]
+
+    def _key(self, one: Found) -> tuple[int, str, int, int]:
+        folder, name = os.path.split(one.path)
+        return self._folders[folder], stored_path(name), one.size, one.mtime_ns
+
+    def _facts(self, one: Found) -> tuple[int, int | None, str, int, str]:
+        if isinstance(one, Unreadable):
+            return self._kinds[NO_KIND], None, one.sop_instance, 0, _clean(one.reason)[:400]
+        series_id = self._series[self._series_key(one)]
+        return self._kinds[one.kind], series_id, one.sop_instance, one.dataset_offset, ""
+
+    def _series_key(self, one: ScannedInstance) -> tuple[int, str, str]:
+        study_id, _ = self._studies[one.study_instance]
+        return study_id, one.series_instance, _clean(one.modality)[:16]
+
+    def _find_folders(self, paths: Iterable[str]) -> None:
+        """Read the ids of folders that are known."""
+        digests = {_digest(path): path for path in paths if path not in self._folders}
+        for part in _parts(digests):
+            rows = SourceFolder.objects.filter(digest__in=part)
+            for digest, folder_id in rows.values_list("digest", "id"):
+                self._folders[digests[bytes(digest)]] = folder_id
+
+    def _learn_folders(self, paths: set[str]) -> None:
+        self._find_folders(sorted(paths))
+        new = sorted(paths - set(self._folders))
+        if new:
+            SourceFolder.objects.bulk_create(
+                [SourceFolder(path=stored_path(path), digest=_digest(path)) for path in new],
+                ignore_conflicts=True,
+                batch_size=500,
+            )
+            self._find_folders(new)
+
+    def _learn_kinds(self, kinds: set[DataKind]) -> None:
+        new = kinds - set(self._kinds)
+        for kind in sorted(new, key=lambda k: (k.sop_class, k.transfer_syntax, str(k.lossy))):
             row, _ = SourceKind.objects.get_or_create(
                 sop_class_uid=kind.sop_class,
                 transfer_syntax_uid=kind.transfer_syntax,
                 lossy_code=LOSSY_CODES[kind.lossy],
             )
             self._kinds[kind] = row.pk
-        return self._kinds[kind]
+            self._kinds_by_id[row.pk] = kind
 
-    def _row(self, one: ScannedInstance | Unreadable) -> SourceFile:
-        folder, name = os.path.split(one.path)
-        row = SourceFile(
-            folder_id=self.folder_id(folder),
-            name=stored_path(name),
-            size=one.size,
-            mtime_ns=one.mtime_ns,
-            sop_instance_uid=one.sop_instance,
-        )
-        if isinstance(one, Unreadable):
-            row.kind_id = self.kind_id(NO_KIND)
-            row.reason = one.reason[:400]
-        else:
-            row.kind_id = self.kind_id(one.kind)
-            row.series_id = self._series[self._series_key(one)]
-            row.dataset_offset = one.dataset_offset
-        return row
-
-    def _series_key(self, one: ScannedInstance) -> tuple[int, str, str]:
-        return self._studies[one.study_instance], one.series_instance, one.modality
-
-    def _learn(self, found: Sequence[ScannedInstance]) -> None:
-        """Make sure that the studies and series of instances have rows."""
-        if len(self._series) > 200_000:
-            self._studies.clear()
-            self._series.clear()
-            self._dated.clear()
-        new = {one.study_instance for one in found} - set(self._studies)
-        if new:
-            _insert(SourceStudy(uid=uid) for uid in sorted(new))
-            rows = SourceStudy.objects.filter(uid__in=new).values_list("uid", "id", "study_date")
-            for uid, study_id, date in rows:
-                self._studies[uid] = study_id
-                if date:
-                    self._dated.add(uid)
+    def _learn_studies(self, found: Sequence[ScannedInstance]) -> None:
+        """Make sure that the studies have rows, and a date if an instance of theirs has one."""
+        dates: dict[str, str] = {}
         for one in found:
-            if one.study_date and one.study_instance not in self._dated:
-                self._dated.add(one.study_instance)
-                SourceStudy.objects.filter(uid=one.study_instance, study_date="").update(
-                    study_date=one.study_date
-                )
-        self._learn_series({self._series_key(one) for one in found} - set(self._series))
+            dates[one.study_instance] = dates.get(one.study_instance) or one.study_date
+        new = sorted(set(dates) - set(self._studies))
+        if new:
+            self._find_studies(new)
+            missing = [uid for uid in new if uid not in self._studies]
+            SourceStudy.objects.bulk_create(
+                [SourceStudy(uid=uid, study_date=dates[uid]) for uid in missing],
+                ignore_conflicts=True,
+                batch_size=500,
+            )
+            self._find_studies(missing)
+        for uid in sorted(dates):
+            study_id, date = self._studies[uid]
+            if dates[uid] and not date:
+                SourceStudy.objects.filter(pk=study_id, study_date="").update(study_date=dates[uid])
+                self._studies[uid] = study_id, dates[uid]
+                self._date_series(study_id, dates[uid])
 
-    def _learn_series(self, new: set[tuple[int, str, str]]) -> None:
-        if not new:
-            return
-        SourceSeries.objects.bulk_create(
-            [SourceSeries(study_id=s, uid=uid, modality=m) for s, uid, m in sorted(new)],
-            ignore_conflicts=True,
-        )
-        rows = SourceSeries.objects.filter(study_id__in={study_id for study_id, _, _ in new})
-        for series_id, study_id, uid, modality in rows.values_list(
-            "id", "study_id", "uid", "modality"
-        ):
-            self._series[study_id, uid, modality] = series_id
+    def _find_studies(self, uids: Sequence[str]) -> None:
+        for part in _parts(uids):
+            rows = SourceStudy.objects.filter(uid__in=part)
+            for uid, study_id, date in rows.values_list("uid", "id", "study_date"):
+                self._studies[uid] = study_id, date
+
+    def _date_series(self, study_id: int, date: str) -> None:
+        for series_id, facts in self._series_by_id.items():
+            if facts.study_id == study_id:
+                self._series_by_id[series_id] = facts._replace(study_date=date)
+
+    def _learn_series(self, keys: set[tuple[int, str, str]]) -> None:
+        new = sorted(keys - set(self._series))
+        if new:
+            SourceSeries.objects.bulk_create(
+                [SourceSeries(study_id=s, uid=uid, modality=m) for s, uid, m in new],
+                ignore_conflicts=True,
+                batch_size=500,
+            )
+            self._find_keys(new)
+        self._find_series({self._series[key] for key in keys})
+
+    def _find_keys(self, keys: Sequence[tuple[int, str, str]]) -> None:
+        for part in _parts(keys):
+            rows = SourceSeries.objects.filter(
+                study_id__in={study_id for study_id, _, _ in part},
+                uid__in={uid for _, uid, _ in part},
+            )
+            for row in rows.values_list("id", "study_id", "uid", "modality"):
+                series_id, study_id, uid, modality = row
+                self._series[study_id, uid, modality] = series_id
+
+    def _find_series(self, ids: set[int]) -> None:
+        """Read what is known of series by their ids."""
+        for part in _parts(sorted(ids - set(self._series_by_id))):
+            rows = SourceSeries.objects.filter(pk__in=part).values_list(
+                "id", "study_id", "study__uid", "study__study_date", "uid", "modality"
+            )
+            for series_id, study_id, study, date, uid, modality in rows:
+                self._series_by_id[series_id] = SeriesFacts(study_id, study, date, uid, modality)
 
 
-def _insert(rows: Iterable[SourceStudy]) -> None:
-    SourceStudy.objects.bulk_create(list(rows), ignore_conflicts=True)
+def _digest(path: str) -> bytes:
+    return hashlib.sha256(stored_path(path).encode()).digest()
 
 
-def candidate_of(one: ScannedInstance) -> Candidate:
-    """Return what rules look at, tags left out."""
-    return Candidate(
-        sop_class=one.kind.sop_class,
-        transfer_syntax=one.kind.transfer_syntax,
-        sop_instance=one.sop_instance,
-        study=one.study_instance,
-        series=one.series_instance,
-        modality=one.modality,
-        study_date=one.study_date,
-    )
+def _clean(text: str) -> str:
+    """Leave out what PostgreSQL does not take in a text."""
+    return text.replace("\0", "")
 
 
-def _remembered(size: int, row: Sequence[object]) -> Remembered:
-    file_id, study_id, reason, *facts = row
-    assert isinstance(file_id, int)
-    if reason or study_id is None:
-        return Remembered(file_id, None, size, None)
-    assert isinstance(study_id, int)
-    sop_class, syntax, instance, study, series, modality, date = map(str, facts)
-    candidate = Candidate(sop_class, syntax, instance, study, series, modality, date)
-    return Remembered(file_id, study_id, size, candidate)
+def _parts(values: Iterable[_T]) -> Iterator[list[_T]]:
+    waiting = iter(values)
+    while part := list(islice(waiting, NAMES_PER_QUERY)):
+        yield part

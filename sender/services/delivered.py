@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sender.models import SendItem, SourceFile
-from sender.services.listing import digest_of
+from sender.services.copies import digest_of
 from sender.services.tallies import DELIVERED
 
 CHUNK = 500

@@ -1,27 +1,39 @@
 """Lists of UIDs with expected counts: what of them was found, what is missing or incomplete."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Count
 
 from sender.models import Listing, ListingEntry
+from sender.models.sources import printable
+from sender.negotiation.lists import ANY_LEVEL, ListedUid
 
-CHUNK = 500
 _COLUMNS = {
     "study": "study__uid",
     "series": "file__series__uid",
     "instance": "file__sop_instance_uid",
 }
+SOURCE = "source"
+"""The level of a source in which nothing was found."""
+LEVELS = {
+    "study": "Study",
+    "series": "Series",
+    "instance": "Instance",
+    ANY_LEVEL: "Study, series or instance",
+    SOURCE: "Source",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One entry of a list of UIDs.
+    """One entry of a list of UIDs, or a source in which nothing was found.
 
     Attributes:
-        level: study, series or instance.
+        level: study, series, instance or source; "": whichever it turns out to be.
+        uid: the UID, or the path of a source.
         instances: how many there should be; None: nobody said.
         found: how many were found; None: not listed yet.
     """
@@ -39,6 +51,20 @@ class Expectation:
     def is_incomplete(self) -> bool:
         return bool(self.found) and self.found is not None and self.found < (self.instances or 0)
 
+    @property
+    def level_words(self) -> str:
+        return LEVELS[self.level]
+
+    @property
+    def said(self) -> str:
+        """What is missing, as text that pages and exports take."""
+        return printable(self.uid)
+
+
+def of_list(entries: Iterable[ListedUid]) -> tuple[Expectation, ...]:
+    """Return what a list of UIDs lets expect."""
+    return tuple(Expectation(entry.level, entry.uid, entry.instances) for entry in entries)
+
 
 def to_rows(expected: Iterable[Expectation]) -> list[dict[str, Any]]:
     """Return entries as they are stored."""
@@ -49,7 +75,7 @@ def to_rows(expected: Iterable[Expectation]) -> list[dict[str, Any]]:
 
 
 def of_listing(listing: Listing) -> list[Expectation]:
-    """Return the entries of a listing's list of UIDs."""
+    """Return the entries of a listing's list of UIDs, and its sources without anything."""
     return [Expectation(**row) for row in listing.expected]
 
 
@@ -58,38 +84,69 @@ def shortfalls(listing: Listing) -> list[Expectation]:
     return [e for e in of_listing(listing) if e.is_missing or e.is_incomplete]
 
 
-def settle(listing: Listing) -> None:
-    """Count what was found of each entry, copies left out."""
-    if not listing.expected:
-        return
-    counted = [
-        Expectation(e.level, e.uid, e.instances, found)
-        for level in _COLUMNS
-        for chunk in _chunks([e for e in of_listing(listing) if e.level == level])
-        for e, found in _count(listing, level, chunk)
+def settle(listing: Listing, empty_sources: Iterable[str] = ()) -> None:
+    """Count what was found of each entry, copies left out, and keep which sources were empty."""
+    listed = [e for e in of_listing(listing) if e.level != SOURCE]
+    found: dict[tuple[str, str], int] = {}
+    levels: dict[str, str] = {}
+    for level in _COLUMNS:
+        uids = {e.uid: 0 for e in listed if _may_be(e, level) and (e.level, e.uid) not in found}
+        if uids:
+            _count(listing, level, uids)
+        for entry in listed:
+            if uids.get(entry.uid) and _may_be(entry, level):
+                found.setdefault((entry.level, entry.uid), uids[entry.uid])
+                levels.setdefault(entry.uid, level)
+    settled = [
+        replace(
+            entry,
+            level=entry.level or levels.get(entry.uid, ANY_LEVEL),
+            found=found.get((entry.level, entry.uid), 0),
+        )
+        for entry in listed
     ]
-    listing.expected = to_rows(counted)
-    Listing.objects.filter(pk=listing.pk).update(expected=listing.expected)
+    settled += [Expectation(SOURCE, path, None, 0) for path in empty_sources]
+    if settled or listing.expected:
+        listing.expected = to_rows(settled)
+        Listing.objects.filter(pk=listing.pk).update(expected=listing.expected)
 
 
-def _chunks(entries: list[Expectation]) -> Iterator[list[Expectation]]:
-    for start in range(0, len(entries), CHUNK):
-        yield entries[start : start + CHUNK]
+def _may_be(entry: Expectation, level: str) -> bool:
+    return entry.level in (ANY_LEVEL, level)
 
 
-def _count(
-    listing: Listing, level: str, entries: list[Expectation]
-) -> Iterator[tuple[Expectation, int]]:
+def _count(listing: Listing, level: str, uids: dict[str, int]) -> None:
+    """Count the entries of each UID, in one pass over the listing."""
     column = _COLUMNS[level]
     rows = (
-        ListingEntry.objects.filter(
-            listing=listing, **{f"{column}__in": [entry.uid for entry in entries]}
-        )
+        ListingEntry.objects.filter(listing=listing, file__reason="")
         .exclude(standing="copy")
         .order_by()
         .values_list(column)
-        .annotate(n=Count("file"))
+        .annotate(n=Count("number"))
     )
-    found = dict(rows)
-    for entry in entries:
-        yield entry, found.get(entry.uid, 0)
+    for uid, found in rows.iterator(chunk_size=2000):
+        if uid in uids:
+            uids[uid] += found
+
+
+def export(listing: Listing) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the shortfalls as CSV: a head, then level, UID, how many were expected and found."""
+    yield "level", "uid", "expected", "found"
+    for entry in shortfalls(listing):
+        expected = "" if entry.instances is None else str(entry.instances)
+        yield entry.level, entry.said, expected, str(entry.found)
+
+
+def say(listing: Listing) -> str:
+    """Sum up the shortfalls in a sentence; "" if there are none."""
+    short = shortfalls(listing)
+    counts: defaultdict[str, int] = defaultdict(int)
+    for entry in short:
+        if entry.level == SOURCE:
+            counts["sources hold no files"] += 1
+        elif entry.is_missing:
+            counts["listed UIDs were not found"] += 1
+        else:
+            counts["listed UIDs are incomplete"] += 1
+    return "; ".join(f"{number} {words}" for words, number in counts.items())

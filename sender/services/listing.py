@@ -7,49 +7,63 @@ it. What is found is shared by all sends of the listing; what each of them sends
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import groupby
+from enum import Enum
+from itertools import islice
+from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Case, Count, Min, Q, Value, When
 from django.utils import timezone
 
 from sender.dicom import files, scanning
 from sender.dicom.files import Entry
-from sender.models import Listing, ListingEntry, ListingState, SourceFile
-from sender.models.sources import real_path, relative_path, stored_path
+from sender.models import Listing, ListingEntry, ListingState, ListingStudy, Send
+from sender.models.sends import ENDED_STATES
 from sender.negotiation.instances import ScannedInstance, Unreadable
 from sender.negotiation.selection import (
-    Candidate,
+    InvalidSelection,
     Selection,
     excluded_by,
+    excluded_by_identity,
     parse_selection,
     takes_name,
 )
-from sender.services import expectations
+from sender.services import copies, expectations, path_lists
 from sender.services.associating import LEASE_SECONDS
-from sender.services.catalogue import Catalogue, Remembered, candidate_of
-from sender.services.sources import InvalidSource, check_source
+from sender.services.catalogue import Catalogue, Remembered
+from sender.services.inserting import insert_rows
+from sender.services.keeping import kept
+from sender.services.leases import is_dead
+from sender.services.sources import InvalidSource
+from sender.services.walking import LINES, Found, Place, Walk
 
 CHUNK = 1000
+FORGET_ROWS = 10_000
 SLICE_SECONDS = 45.0
 """Bulk work must not wait long behind a scan (design README, decision 17)."""
 BY_NAME = "file name"
 TOO_YOUNG = "younger than the least age"
-CONFLICT = "conflict"
-COPY = "copy"
+UNWANTED = "The sends were cancelled while their files were being listed."
 
-Found = ScannedInstance | Unreadable
+
+class ScanEnd(Enum):
+    """Why a scan came back."""
+
+    THROUGH = "through"
+    BEFORE = "was through before"
+    SLICE_OVER = "the slice is over"
+    TAKEN = "another process is at it"
 
 
 class Lost(RuntimeError):
-    """Somebody else scans the listing now, or nobody wants it any more."""
+    """Somebody else scans the listing now."""
 
 
-class Moved(RuntimeError):
-    """The file at which a scan was interrupted is gone: nobody can tell where to go on."""
+class Unwanted(RuntimeError):
+    """All sends of the listing were cancelled."""
 
 
 @dataclass(slots=True)
@@ -57,8 +71,9 @@ class Scan:
     """A listing at work.
 
     Attributes:
-        position: the path of the last entry that was taken.
         wanted: keywords of tags that rules look at, by tag.
+        deadline: when to come back, in seconds of the monotonic clock; None: never.
+        kinds: rows of the kinds of data that were taken.
     """
 
     listing: Listing
@@ -66,8 +81,30 @@ class Scan:
     selection: Selection
     wanted: dict[int, str]
     deadline: float | None
+    walk: Walk
+    kinds: set[int]
     catalogue: Catalogue = field(default_factory=Catalogue)
     excluded: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the slice is over."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    @property
+    def cursor(self) -> dict[str, object]:
+        """What is stored beside the place of a scan."""
+        return {"kinds": sorted(self.kinds), "empty": sorted(self.walk.empty)}
+
+
+@dataclass(slots=True)
+class Taken:
+    """What is taken of a chunk."""
+
+    rows: list[Remembered] = field(default_factory=list)
+    excluded: Counter[str] = field(default_factory=Counter)
+    opened: int = 0
+    problems: list[tuple[int, str]] = field(default_factory=list)
 
 
 def holds_files(paths: Sequence[str]) -> bool:
@@ -75,53 +112,33 @@ def holds_files(paths: Sequence[str]) -> bool:
     return any(True for path in paths for _ in files.list_files(path))
 
 
-def scan_listing(listing_id: int, owner: str, *, in_slices: bool) -> bool:
-    """Scan a listing that waits for it, or go on with one; tell whether it is through.
+def scan_listing(listing_id: int, owner: str, *, in_slices: bool) -> ScanEnd:
+    """Scan a listing that waits for it, or go on with one.
 
     Args:
         in_slices: come back after 45 s; who calls has it go on later.
-
-    Returns False too if another process is at it.
     """
     listing = _claim(listing_id, owner)
     if listing is None:
-        return Listing.objects.filter(
+        ended = Listing.objects.filter(
             pk=listing_id, state__in=(ListingState.DONE, ListingState.FAILED)
-        ).exists()
-    selection = parse_selection(listing.rules)
-    scan = Scan(
-        listing=listing,
-        owner=owner,
-        selection=selection,
-        wanted={files.tag_of(keyword): keyword for keyword in selection.tags},
-        deadline=time.monotonic() + SLICE_SECONDS if in_slices else None,
-        excluded=Counter(listing.excluded),
-    )
-    try:
-        is_through = _scan_again(scan)
-    except Lost:
-        return False
-    except (InvalidSource, OSError) as error:
-        _end(scan, ListingState.FAILED, str(error))
-        return True
-    if is_through:
-        mark_copies(listing)
-        expectations.settle(listing)
-        _end(scan, ListingState.DONE, "")
-    else:
-        Listing.objects.filter(pk=listing.pk, owner=owner).update(owner="", lease_until=None)
-    return is_through
+        )
+        return ScanEnd.BEFORE if ended.exists() else ScanEnd.TAKEN
+    with kept(lambda: _extend(listing_id, owner)):
+        return _scan_safely(listing, owner, in_slices=in_slices)
 
 
 def _claim(listing_id: int, owner: str) -> Listing | None:
     now = timezone.now()
+    waiting = Listing.objects.filter(
+        pk=listing_id, state__in=(ListingState.WAITING, ListingState.SCANNING)
+    )
     free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    taken = Listing.objects.filter(
-        free, pk=listing_id, state__in=(ListingState.WAITING, ListingState.SCANNING)
-    ).update(
-        state=ListingState.SCANNING,
-        owner=owner,
-        lease_until=now + timedelta(seconds=LEASE_SECONDS),
+    holder = waiting.values_list("owner", flat=True).first()
+    if holder and is_dead(holder):
+        free |= Q(owner=holder)
+    taken = waiting.filter(free).update(
+        state=ListingState.SCANNING, owner=owner, lease_until=_lease()
     )
     if not taken:
         return None
@@ -129,237 +146,286 @@ def _claim(listing_id: int, owner: str) -> Listing | None:
     return Listing.objects.get(pk=listing_id)
 
 
-def _scan_again(scan: Scan) -> bool:
-    """Scan; from the start if the place where to go on is gone."""
+def _extend(listing_id: int, owner: str) -> None:
+    Listing.objects.filter(pk=listing_id, owner=owner).update(lease_until=_lease())
+
+
+def _lease() -> object:
+    return timezone.now() + timedelta(seconds=LEASE_SECONDS)
+
+
+def _scan_safely(listing: Listing, owner: str, *, in_slices: bool) -> ScanEnd:
     try:
-        return _scan(scan)
-    except Moved:
-        listing = scan.listing
-        ListingEntry.objects.filter(listing=listing).delete()
-        listing.files = listing.opened = listing.bytes = 0
-        listing.cursor = {}
-        scan.excluded.clear()
-        return _scan(scan)
+        scan = _begin(listing, owner, in_slices=in_slices)
+        is_through = _scan(scan) and _settle(scan)
+    except Lost:
+        return ScanEnd.TAKEN
+    except (InvalidSource, InvalidSelection, OSError) as error:
+        _end(listing, owner, ListingState.FAILED, str(error))
+        return ScanEnd.THROUGH
+    except Unwanted:
+        _end(listing, owner, ListingState.FAILED, UNWANTED)
+        return ScanEnd.THROUGH
+    if is_through:
+        _end(listing, owner, ListingState.DONE, "")
+        return ScanEnd.THROUGH
+    Listing.objects.filter(pk=listing.pk, owner=owner).update(owner="", lease_until=None)
+    return ScanEnd.SLICE_OVER
+
+
+def _begin(listing: Listing, owner: str, *, in_slices: bool) -> Scan:
+    """Raises: InvalidSelection: a rule can't be used."""
+    selection = parse_selection(listing.rules)
+    roots = None if listing.roots is None else [Path(root) for root in listing.roots]
+    walk = Walk(
+        sources=listing.sources,
+        lines=lambda number: path_lists.lines_behind(listing, number, LINES),
+        roots=roots,
+        empty=set(listing.cursor.get("empty", ())),
+    )
+    return Scan(
+        listing=listing,
+        owner=owner,
+        selection=selection,
+        wanted=tags_of(selection),
+        deadline=time.monotonic() + SLICE_SECONDS if in_slices else None,
+        walk=walk,
+        kinds=_kinds_of(listing),
+        excluded=Counter(listing.excluded),
+    )
+
+
+def _kinds_of(listing: Listing) -> set[int]:
+    """Return the kinds of data found so far; older listings did not keep them."""
+    known = listing.cursor.get("kinds")
+    if known is None and listing.files:
+        entries = ListingEntry.objects.filter(listing=listing).order_by()
+        return set(entries.values_list("file__kind_id", flat=True).distinct())
+    return set(known or ())
+
+
+def tags_of(selection: Selection) -> dict[int, str]:
+    """Return the tags that rules look at, each with its keyword.
+
+    Raises:
+        InvalidSelection: there is no such attribute.
+    """
+    try:
+        return {files.tag_of(keyword): keyword for keyword in selection.tags}
+    except ValueError as error:
+        raise InvalidSelection(str(error)) from None
 
 
 def _scan(scan: Scan) -> bool:
     """Take all chunks that are left; False if the slice was over before."""
     cursor = scan.listing.cursor
-    first, last = int(cursor.get("source", 0)), real_path(cursor.get("path", ""))
-    for index, source in enumerate(scan.listing.sources[first:], start=first):
-        check_source(source)
-        for chunk in _chunks(_left(source, last)):
-            _take(scan, index, chunk)
-            if scan.deadline is not None and time.monotonic() > scan.deadline:
-                return False
-        last = ""
+    if "settling" in cursor:
+        return True
+    waiting = scan.walk(Place.of_cursor(cursor))
+    while chunk := list(islice(waiting, CHUNK)):
+        _take(scan, chunk)
+        if scan.is_over:
+            return False
     return True
 
 
-def _left(source: str, last: str) -> Iterator[Entry | Unreadable]:
-    """Yield the entries of a source after the one where a scan was interrupted.
+def _take(scan: Scan, chunk: Sequence[Found]) -> None:
+    """Look the files of a chunk up or scan them, apply the rules, write the entries."""
+    taken = Taken(problems=[(found.line, found.problem) for found in chunk if found.problem])
+    entries = _left_by_name(scan, chunk, taken)
+    regular = [e for e in entries.values() if isinstance(e, Entry)]
+    known = scan.catalogue.known(regular)
+    fresh = [e for e in regular if _must_be_read(scan, known.get(e.path))]
+    scanned = list(scanning.scan_many(fresh, wanted=frozenset(scan.wanted)))
+    taken.opened = len(fresh)
+    others = [e for e in entries.values() if isinstance(e, Unreadable)]
+    scan.catalogue.learn([*scanned, *others])
+    tags = {one.path: _tags(scan, one) for one in scanned if isinstance(one, ScannedInstance)}
+    with transaction.atomic():
+        rows = dict(known)
+        new = [*scanned, *others]
+        rows |= zip((one.path for one in new), scan.catalogue.remember(new), strict=True)
+        if scan.selection.looks_into_data:
+            for path in entries:
+                _decide(scan, rows[path], tags.get(path, {}), taken)
+        else:
+            taken.rows = [rows[path] for path in entries]
+        _write(scan, chunk[-1].place, taken)
+
+
+def _left_by_name(
+    scan: Scan, chunk: Sequence[Found], taken: Taken
+) -> dict[str, Entry | Unreadable]:
+    """Return the entries by path, without those that their name or age leaves out."""
+    selection, left = scan.selection, {}
+    if not selection.patterns and not selection.least_age_seconds:
+        return {found.entry.path: found.entry for found in chunk}
+    for found in chunk:
+        entry = found.entry
+        rule = "" if found.problem else _left_out_by(selection, entry)
+        if rule:
+            taken.excluded[rule] += 1
+        else:
+            left[entry.path] = entry
+    return left
+
+
+def _left_out_by(selection: Selection, entry: Entry | Unreadable) -> str:
+    if selection.patterns and not takes_name(os.path.basename(entry.path), selection.patterns):
+        return BY_NAME
+    if isinstance(entry, Entry) and selection.least_age_seconds:
+        youngest = time.time() - selection.least_age_seconds
+        if entry.mtime_ns / 1e9 > youngest:
+            return TOO_YOUNG
+    return ""
+
+
+def _must_be_read(scan: Scan, row: Remembered | None) -> bool:
+    """Tell whether a file has to be opened: nobody remembers it, or rules ask for its tags."""
+    if row is None:
+        return True
+    candidate = scan.catalogue.candidate(row) if scan.wanted else None
+    return candidate is not None and not excluded_by_identity(candidate, scan.selection)
+
+
+def _tags(scan: Scan, one: ScannedInstance) -> dict[str, str]:
+    return {keyword: one.values.get(tag, "") for tag, keyword in scan.wanted.items()}
+
+
+def _decide(scan: Scan, row: Remembered, tags: dict[str, str], taken: Taken) -> None:
+    """Take a file, or count it for the rule that leaves it out."""
+    candidate = scan.catalogue.candidate(row, tags)
+    rule = excluded_by(candidate, scan.selection) if candidate else ""
+    if rule:
+        taken.excluded[rule] += 1
+    else:
+        taken.rows.append(row)
+
+
+def _write(scan: Scan, place: Place, taken: Taken) -> None:
+    """Write entries and how far the scan is, if the listing is still ours and wanted.
 
     Raises:
-        Moved: that entry is gone.
+        Lost, Unwanted: it is not; nothing is written.
     """
-    entries = files.list_files(source)
-    if last:
-        for entry in entries:
-            if entry.path == last:
-                break
-        else:
-            raise Moved
-    yield from entries
-
-
-def _chunks(entries: Iterable[Entry | Unreadable]) -> Iterator[list[Entry | Unreadable]]:
-    """Cut entries into chunks of one folder each."""
-    for _, members in groupby(entries, key=lambda entry: os.path.dirname(entry.path)):
-        chunk: list[Entry | Unreadable] = []
-        for member in members:
-            chunk.append(member)
-            if len(chunk) == CHUNK:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-
-
-def _take(scan: Scan, index: int, chunk: list[Entry | Unreadable]) -> None:
-    """Look the files of a chunk up or scan them, apply the rules, write the entries."""
-    excluded: Counter[str] = Counter()
-    entries = [entry for entry in chunk if not _is_left_out(scan, entry, excluded)]
-    regular = [entry for entry in entries if isinstance(entry, Entry)]
-    folder = os.path.dirname(chunk[0].path)
-    known = scan.catalogue.known(folder, regular) if regular else {}
-    fresh = [entry for entry in regular if entry.path not in known or scan.wanted]
-    scanned = list(_read(scan, fresh))
-    others = [entry for entry in entries if isinstance(entry, Unreadable)]
-    with transaction.atomic():
-        remembered = {path: (row, row.candidate) for path, row in known.items()}
-        for one, row in scan.catalogue.remember([*scanned, *others]):
-            remembered[one.path] = (row, _candidate(scan, one))
-        taken = []
-        for entry in entries:
-            row, candidate = remembered[entry.path]
-            rule = excluded_by(candidate, scan.selection) if candidate else ""
-            if rule:
-                excluded[rule] += 1
-            else:
-                taken.append(row)
-        _write(scan, index, chunk[-1].path, taken, excluded, opened=len(fresh))
-
-
-def _is_left_out(scan: Scan, entry: Entry | Unreadable, excluded: Counter[str]) -> bool:
-    selection = scan.selection
-    if selection.patterns and not takes_name(os.path.basename(entry.path), selection.patterns):
-        excluded[BY_NAME] += 1
-        return True
-    if isinstance(entry, Unreadable):
-        return False
-    youngest = time.time() - selection.least_age_seconds
-    if selection.least_age_seconds and entry.mtime_ns / 1e9 > youngest:
-        excluded[TOO_YOUNG] += 1
-        return True
-    return False
-
-
-def _read(scan: Scan, entries: Sequence[Entry]) -> Iterator[Found]:
-    return scanning.scan_many(entries, wanted=frozenset(scan.wanted))
-
-
-def _candidate(scan: Scan, one: Found) -> Candidate | None:
-    if isinstance(one, Unreadable):
-        return None
-    plain = candidate_of(one)
-    if not scan.wanted:
-        return plain
-    tags = {keyword: one.values.get(tag, "") for tag, keyword in scan.wanted.items()}
-    return Candidate(
-        plain.sop_class,
-        plain.transfer_syntax,
-        plain.sop_instance,
-        plain.study,
-        plain.series,
-        plain.modality,
-        plain.study_date,
-        tags,
+    listing = scan.listing
+    if not _is_wanted(listing):
+        raise Unwanted
+    catalogue = scan.catalogue
+    insert_rows(
+        ListingEntry,
+        ("listing_id", "number", "file_id", "study_id", "standing"),
+        [
+            (listing.pk, number, row.file_id, catalogue.study_id(row), "")
+            for number, row in enumerate(taken.rows, start=listing.files + 1)
+        ],
+    )
+    path_lists.tell_problems(listing, taken.problems)
+    scan.excluded += taken.excluded
+    scan.kinds |= {row.kind_id for row in taken.rows}
+    listing.files += len(taken.rows)
+    listing.opened += taken.opened
+    listing.bytes += sum(row.size for row in taken.rows)
+    listing.cursor = place.to_cursor() | scan.cursor
+    _store(
+        scan,
+        files=listing.files,
+        opened=listing.opened,
+        bytes=listing.bytes,
+        cursor=listing.cursor,
+        excluded=dict(scan.excluded),
     )
 
 
-def _write(
-    scan: Scan,
-    index: int,
-    path: str,
-    taken: Sequence[Remembered],
-    excluded: Counter[str],
-    *,
-    opened: int,
-) -> None:
-    """Write entries and how far the scan is, if the listing is still ours.
+def _is_wanted(listing: Listing) -> bool:
+    sends = Send.objects.filter(listing=listing)
+    wanted = sends.exclude(control="cancel").exclude(state__in=ENDED_STATES)
+    return wanted.exists() or not sends.exists()
+
+
+def _store(scan: Scan, **facts: object) -> None:
+    """Write facts of the listing if it is still ours.
 
     Raises:
         Lost: it is not.
     """
-    listing = scan.listing
-    ListingEntry.objects.bulk_create(
-        [
-            ListingEntry(
-                listing_id=listing.pk, number=number, file_id=row.file_id, study_id=row.study_id
-            )
-            for number, row in enumerate(taken, start=listing.files + 1)
-        ]
-    )
-    scan.excluded += excluded
-    listing.files += len(taken)
-    listing.opened += opened
-    listing.bytes += sum(row.size for row in taken)
-    kept = Listing.objects.filter(
-        pk=listing.pk, owner=scan.owner, state=ListingState.SCANNING
-    ).update(
-        files=listing.files,
-        opened=listing.opened,
-        bytes=listing.bytes,
-        cursor={"source": index, "path": stored_path(path)},
-        excluded=dict(scan.excluded),
-        lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS),
-    )
-    if not kept:
+    mine = Listing.objects.filter(pk=scan.listing.pk, owner=scan.owner, state=ListingState.SCANNING)
+    if not mine.update(lease_until=_lease(), **facts):
         raise Lost
 
 
-def _end(scan: Scan, state: ListingState, detail: str) -> None:
-    Listing.objects.filter(pk=scan.listing.pk, owner=scan.owner).update(
-        state=state,
-        detail=detail[:400],
-        excluded=dict(scan.excluded),
-        owner="",
-        lease_until=None,
-        finished_at=timezone.now(),
+def _settle(scan: Scan) -> bool:
+    """Settle copies, expectations and studies; False if the slice was over before."""
+    listing = scan.listing
+    if "settling" not in listing.cursor:
+        repeated = 0
+        if len(listing.sources) > 1 or listing.paths.exists():
+            repeated = copies.drop_repeats(listing)
+        listing.cursor = scan.cursor | {"settling": "", "repeated": repeated}
+        _store(scan, cursor=listing.cursor)
+    last = copies.mark_copies(
+        listing, str(listing.cursor["settling"]), is_over=lambda: scan.is_over
     )
+    if last is not None:
+        listing.cursor["settling"] = last
+        _store(scan, cursor=listing.cursor)
+        return False
+    empty = [listing.sources[index] for index in sorted(scan.walk.empty)]
+    expectations.settle(listing, empty if listing.files or scan.excluded else ())
+    make_ready(listing, scan.kinds)
+    return True
 
 
-def mark_copies(listing: Listing) -> None:
-    """Find files that hold the same SOP Instance UID: copies of the first, or a conflict.
+def make_ready(listing: Listing, kinds: set[int] | None = None) -> None:
+    """Write what planners go by: studies in the order found, kinds, whether there are copies.
 
-    Identical data sets are one instance. Where they differ, or can't be read any more, all files
-    of the group are marked.
+    Args:
+        kinds: of the data that were found; None: look for them.
     """
-    instances = ListingEntry.objects.filter(listing=listing, file__reason="")
-    repeated = (
-        instances.exclude(file__sop_instance_uid="")
-        .values_list("file__sop_instance_uid")
-        .annotate(n=Count("file"))
-        .filter(n__gt=1)
+    entries = ListingEntry.objects.filter(listing=listing)
+    _write_studies(listing)
+    listing.cursor |= {
+        "kinds": sorted(_kinds_of(listing) if kinds is None else kinds),
+        "copies": entries.filter(standing=copies.COPY).exists(),
+        "ready": True,
+    }
+    Listing.objects.filter(pk=listing.pk).update(cursor=listing.cursor)
+
+
+def _write_studies(listing: Listing) -> None:
+    rows = (
+        ListingEntry.objects.filter(listing=listing)
+        .exclude(standing=copies.COPY)
+        .order_by()
+        .values_list("study_id")
+        .annotate(first=Min("number"), n=Count("number"))
     )
-    for uid, _ in list(repeated):
-        _settle(listing, uid)
-
-
-def _settle(listing: Listing, sop_instance: str) -> None:
-    group = list(
-        ListingEntry.objects.filter(
-            listing=listing, file__sop_instance_uid=sop_instance, file__reason=""
+    dated = Case(When(study=None, then=Value("")), default="study__study_date")
+    found = rows.annotate(date=Min(dated)).values_list("first", "study_id", "date", "n")
+    with transaction.atomic():
+        ListingStudy.objects.filter(listing=listing).delete()
+        insert_rows(
+            ListingStudy,
+            ("listing_id", "first", "study_id", "study_date", "files"),
+            [(listing.pk, first, study, date or "", n) for first, study, date, n in found],
         )
-        .select_related("file__folder", "file__kind", "file__series__study")
-        .order_by("number")
-    )
-    first, *others = group
-    digests = {digest_of(entry.file) for entry in group if entry.file_id != first.file_id}
-    is_same = digests <= {digest_of(first.file)} and None not in digests
-    numbers = [entry.number for entry in (others if is_same else group)]
-    ListingEntry.objects.filter(listing=listing, number__in=numbers).update(
-        standing=COPY if is_same else CONFLICT, first=first.file if is_same else None
+
+
+def _end(listing: Listing, owner: str, state: ListingState, detail: str) -> None:
+    Listing.objects.filter(pk=listing.pk, owner=owner).update(
+        state=state, detail=detail[:400], owner="", lease_until=None, finished_at=timezone.now()
     )
 
 
-def digest_of(file: SourceFile) -> bytes | None:
-    """Return the SHA-256 of a file's data set, computed once; None if it can't be read."""
-    if file.content_digest is None:
-        instance = scanned_instance(file)
-        try:
-            digest = bytes.fromhex(files.dataset_digest(instance))
-        except OSError:
-            return None
-        if not files.is_unchanged(instance):
-            return None
-        SourceFile.objects.filter(pk=file.pk).update(content_digest=digest)
-        file.content_digest = digest
-    return bytes(file.content_digest)
-
-
-def scanned_instance(file: SourceFile) -> ScannedInstance:
-    """Return a file that holds an instance as the DICOM room knows it."""
-    series = file.series
-    return ScannedInstance(
-        path=file.path,
-        relative_path=relative_path(file.path, ()),
-        size=file.size,
-        mtime_ns=file.mtime_ns,
-        kind=file.kind.kind,
-        sop_instance=file.sop_instance_uid,
-        dataset_offset=file.dataset_offset,
-        study_instance=series.study.uid if series else "",
-        series_instance=series.uid if series else "",
-        modality=series.modality if series else "",
-    )
+def forget_entries(listing_id: int) -> None:
+    """Remove what only planners need of a listing, in small transactions."""
+    entries = ListingEntry.objects.filter(listing_id=listing_id).order_by("number")
+    while True:
+        page = list(entries.values_list("number", flat=True)[:FORGET_ROWS])
+        if not page:
+            break
+        ListingEntry.objects.filter(
+            listing_id=listing_id, number__gte=page[0], number__lte=page[-1]
+        ).delete()
+    ListingStudy.objects.filter(listing_id=listing_id).delete()
+    Listing.objects.filter(pk=listing_id).update(cursor={"forgotten": True})

@@ -36,6 +36,8 @@ from sender.services.sources import InvalidSource
 
 __all__ = ["InvalidSource", "SendOrder", "WrongState", "create_send", "source_roots"]
 
+CANCELLED_REASON = "the send was cancelled"
+
 
 UNANSWERED_RULES = (retry.UNKNOWN.rule, retry.UNKNOWN_TWICE.rule, retry.INTERRUPTED.rule)
 """What is decided after a C-STORE to which no answer came."""
@@ -241,7 +243,7 @@ def _end_cancelled(send: Send) -> SendState | None:
         pending,
         InstanceOutcome.PENDING,
         InstanceOutcome.CANCELLED,
-        reason="the send was cancelled",
+        reason=CANCELLED_REASON,
         retry_at=None,
     )
     return _end(send, SendState.CANCELLED, timezone.now())

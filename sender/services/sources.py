@@ -3,13 +3,27 @@
 import importlib.util
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.conf import settings
 
+from sender.models.sources import printable
+
+MOST_FOLDERS = 100_000
+"""Whose real paths are kept while many paths are looked up."""
+
 
 class InvalidSource(ValueError):
-    """A path can't be a source; the message says why, in the user's words."""
+    """A path can't be a source; the message says why, in the user's words.
+
+    Attributes:
+        why: the message without the path.
+    """
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why or message
 
 
 def web_roots() -> list[Path]:
@@ -32,7 +46,7 @@ def sample_folder() -> Path:
     return Path(found.origin).parent / "data"
 
 
-def resolve_source(path: str, roots: list[Path] | None) -> str:
+def resolve_source(path: str, roots: Sequence[Path] | None) -> str:
     """Return the real absolute path of a source that exists, may be read and lies in a root.
 
     Args:
@@ -41,26 +55,59 @@ def resolve_source(path: str, roots: list[Path] | None) -> str:
     Raises:
         InvalidSource: it is missing, unreadable, neither folder nor regular file, or outside.
     """
-    if not path or "\0" in path:
-        raise InvalidSource("A source is the path of a folder or a file.")
-    try:
-        real = Path(path).resolve(strict=True)
-        mode = real.stat().st_mode
-    except FileNotFoundError:
-        raise InvalidSource(f"{path} does not exist.") from None
-    except (OSError, RuntimeError) as error:
-        raise InvalidSource(f"{path} can't be read: {_cause(error)}.") from None
-    if roots is not None and not _is_inside(real, roots):
-        raise InvalidSource(
-            f"{path} is outside the allowed source roots. "
-            "An administrator sets them with CONCORDAT_SOURCE_ROOTS."
-        )
-    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-        raise InvalidSource(f"{path} is neither a folder nor a regular file.")
-    readable = os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)
-    if not os.access(real, readable):
-        raise InvalidSource(f"{path} can't be read: permission denied.")
-    return str(real)
+    return Roots(roots).resolve(path)
+
+
+class Roots:
+    """Folders that may be read; looks up many paths in them, each folder of theirs once."""
+
+    def __init__(self, roots: Sequence[Path] | None) -> None:
+        self._roots = None if roots is None else [str(root.resolve()) for root in roots]
+        self._folders: dict[str, str] = {}
+
+    def resolve(self, path: str) -> str:
+        """Return the real path of a source; see `resolve_source`."""
+        if not path or "\0" in path:
+            raise InvalidSource("A source is the path of a folder or a file.")
+        try:
+            real = self._real(path)
+            mode = os.stat(real).st_mode
+        except FileNotFoundError:
+            raise _invalid(path, "does not exist") from None
+        except (OSError, ValueError) as error:
+            raise _invalid(path, f"can't be read: {say_cause(error)}") from None
+        if not self._allows(real):
+            raise InvalidSource(
+                f"{printable(path)} is outside the allowed source roots. "
+                "An administrator sets them with CONCORDAT_SOURCE_ROOTS.",
+                "is outside the allowed source roots",
+            )
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            raise _invalid(path, "is neither a folder nor a regular file")
+        readable = os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)
+        if not os.access(real, readable):
+            raise _invalid(path, "can't be read: permission denied")
+        return real
+
+    def _real(self, path: str) -> str:
+        folder, name = os.path.split(os.path.join(os.getcwd(), path))
+        if name not in ("", ".", ".."):
+            real = os.path.join(self._real_folder(folder), name)
+            if not stat.S_ISLNK(os.lstat(real).st_mode):
+                return real
+        return os.path.realpath(path, strict=True)
+
+    def _real_folder(self, folder: str) -> str:
+        if folder not in self._folders:
+            if len(self._folders) > MOST_FOLDERS:
+                self._folders.clear()
+            self._folders[folder] = os.path.realpath(folder, strict=True)
+        return self._folders[folder]
+
+    def _allows(self, real: str) -> bool:
+        if self._roots is None:
+            return True
+        return any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots)
 
 
 def check_source(path: str) -> None:
@@ -70,12 +117,14 @@ def check_source(path: str) -> None:
         InvalidSource: it is gone, can't be read, or a link stands in its place.
     """
     if resolve_source(path, None) != path:
-        raise InvalidSource(f"{path} is no longer the folder or file that was named.")
+        raise _invalid(path, "is no longer the folder or file that was named")
 
 
-def _is_inside(real: Path, roots: list[Path]) -> bool:
-    return any(real.is_relative_to(root.resolve()) for root in roots)
+def say_cause(error: Exception) -> str:
+    """Say in a clause what the system answered."""
+    said = (error.strerror if isinstance(error, OSError) else "") or "this is no path"
+    return said[:1].lower() + said[1:]
 
 
-def _cause(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else "") or "a loop of links"
+def _invalid(path: str, why: str) -> InvalidSource:
+    return InvalidSource(f"{printable(path)} {why}.", why)

@@ -1,0 +1,346 @@
+"""The rows of a plan, written page by page: parts, batches, items, copies."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from sender.models import (
+    AssociationScope,
+    ItemCopy,
+    ListingEntry,
+    Send,
+    SendBatch,
+    SendItem,
+    SourceFile,
+    StudyPart,
+)
+from sender.models.sources import relative_path
+from sender.negotiation.instances import DataKind
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.planning import SendPlan
+from sender.services import copies, delivered
+from sender.services.associating import LEASE_SECONDS
+from sender.services.inserting import insert_rows
+
+PAGE_ROWS = 2000
+BATCH_INSTANCES = 500
+CONFLICT = "conflict"
+LONGEST_REASON = 600
+_ITEM = (
+    "send_id", "batch_id", "part_id", "file_id", "position", "outcome", "reason",
+    "attempts", "rule", "conversion",
+)  # fmt: skip
+_PENDING, _UNSENDABLE = InstanceOutcome.PENDING.value, InstanceOutcome.UNSENDABLE.value
+
+
+class Lost(RuntimeError):
+    """Somebody else plans the send now, or it was cancelled."""
+
+
+class Row(NamedTuple):
+    """An entry of a listing, as far as a plan needs it."""
+
+    number: int
+    file_id: int
+    kind_id: int
+    series_id: int | None
+    size: int
+    standing: str
+    reason: str
+    sop_instance: str
+
+
+class Study(NamedTuple):
+    """A study of a listing; without an id: what belongs to none.
+
+    Attributes:
+        files: how many rows it has.
+    """
+
+    study_id: int | None
+    uid: str
+    files: int
+
+
+@dataclass(slots=True)
+class OpenBatch:
+    """A batch that more instances may join.
+
+    Attributes:
+        group: study, and series where the destination wants one per association.
+    """
+
+    number: int
+    instances: int
+    group: list[int | None]
+
+
+class Item(NamedTuple):
+    """A row to be written."""
+
+    row: Row
+    part: tuple[str, int]
+    batch: int | None
+    reason: str
+
+
+@dataclass(slots=True)
+class Page:
+    """Rows that are written together, with what belongs to them.
+
+    Attributes:
+        studies: ids of the studies that the rows belong to.
+        batches: proposal by number of new batches.
+        grown: how many instances batches have now.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    studies: set[int] = field(default_factory=set)
+    parts: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    batches: dict[int, int] = field(default_factory=dict)
+    grown: dict[int, int] = field(default_factory=dict)
+    already_there: int = 0
+
+
+class PagedPlan:
+    """Takes the rows of a send in their order, and writes them when a page is full."""
+
+    def __init__(
+        self, send: Send, kinds: Mapping[int, DataKind], planned: SendPlan, lists: Sequence[int]
+    ) -> None:
+        """Go on where `send.plan_cursor` says.
+
+        Args:
+            kinds: the kinds of data of the listing, by the ids of their rows.
+            lists: the definition list of each proposal.
+        """
+        cursor: dict[str, Any] = send.plan_cursor
+        self.planned = planned
+        self._send = send
+        self._owner = send.owner
+        self._lists = lists
+        self._proposals = {
+            kind_id: planned.assignments[kind]
+            for kind_id, kind in kinds.items()
+            if kind in planned.assignments
+        }
+        self._reasons = {
+            kind_id: planned.unsendable[kind]
+            for kind_id, kind in kinds.items()
+            if kind in planned.unsendable
+        }
+        self._kinds = kinds
+        self._scope = send.destination.association_scope
+        self._largest = send.destination.instances_per_association or 0
+        self._position = int(cursor.get("position", 0))
+        self._batch_number = int(cursor.get("batch", 0))
+        self._open = {
+            int(proposal): OpenBatch(*facts) for proposal, facts in cursor.get("open", {}).items()
+        }
+        self._page = Page()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write."""
+        return len(self._page.items) >= PAGE_ROWS
+
+    def add(self, study: Study, rows: Sequence[Row]) -> None:
+        """Take rows of a study, in their order."""
+        there: set[int] = set()
+        if self._send.only_new:
+            asked = [row for row in rows if not row.standing and not row.reason]
+            there = delivered.at_destination(self._send.destination_id, asked)
+            self._page.already_there += len(there)
+            study = study._replace(files=study.files - len(there))
+        if study.study_id is not None:
+            self._page.studies.add(study.study_id)
+        for row in rows:
+            if row.number not in there:
+                self._add(study, row)
+
+    def _add(self, study: Study, row: Row) -> None:
+        reason = self._reason(row)
+        part = (study.uid, row.kind_id)
+        batch = None if reason else self._batch(study, row)
+        counts = self._page.parts[part]
+        counts[_UNSENDABLE if reason else _PENDING] += 1
+        counts["bytes"] += row.size
+        self._page.items.append(Item(row, part, batch, reason))
+
+    def _reason(self, row: Row) -> str:
+        """Say why a row can't be sent; "" if it can."""
+        if row.standing == copies.CONFLICT:
+            return CONFLICT
+        if row.reason:
+            return row.reason
+        return self._reasons.get(row.kind_id, "")
+
+    def _batch(self, study: Study, row: Row) -> int:
+        """Return the number of the batch in which a row travels, a new one if it fits in none.
+
+        A study is cut only where the destination limits the instances of an association.
+        """
+        proposal = self._proposals[row.kind_id]
+        of_series = row.series_id if self._scope == AssociationScope.SERIES else None
+        group = [study.study_id, of_series]
+        batch = self._open.get(proposal)
+        if batch is None or not self._fits(batch, group, study.files):
+            self._batch_number += 1
+            batch = OpenBatch(self._batch_number, 0, group)
+            self._open[proposal] = batch
+            self._page.batches[batch.number] = proposal
+        batch.group = group
+        batch.instances += 1
+        self._page.grown[batch.number] = batch.instances
+        return batch.number
+
+    def _fits(self, batch: OpenBatch, group: list[int | None], study_files: int) -> bool:
+        if self._largest and batch.instances >= self._largest:
+            return False
+        if batch.group == group:
+            return True
+        if self._scope != AssociationScope.STUDIES:
+            return False
+        most = min(BATCH_INSTANCES, self._largest or BATCH_INSTANCES)
+        return batch.instances + study_files <= most
+
+    def write(self, progress: Sequence[int | None]) -> None:
+        """Write the page and how far the planner is, in one transaction.
+
+        Raises:
+            Lost: the send is no longer ours.
+        """
+        page, send = self._page, self._send
+        cursor = {
+            "progress": list(progress),
+            "position": self._position + len(page.items),
+            "batch": self._batch_number,
+            "open": {p: [b.number, b.instances, b.group] for p, b in self._open.items()},
+        }
+        with transaction.atomic():
+            batches = self._write_batches()
+            parts = self._write_parts()
+            self._write_items(batches, parts)
+            self._write_copies()
+            mine = Send.objects.filter(pk=send.pk, owner=self._owner).exclude(control="cancel")
+            if not mine.update(
+                plan_cursor=cursor,
+                already_there=F("already_there") + page.already_there,
+                lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS),
+            ):
+                raise Lost
+        self._position += len(page.items)
+        self._page = Page()
+
+    def _write_batches(self) -> dict[int, int]:
+        """Write new batches, let others grow; return the ids of all that the page needs."""
+        page, send, now = self._page, self._send, timezone.now()
+        made = SendBatch.objects.bulk_create(
+            [
+                SendBatch(
+                    send=send,
+                    number=number,
+                    destination=send.destination,
+                    definition_list_id=self._lists[proposal],
+                    instances=page.grown[number],
+                    priority=send.priority,
+                    next_attempt_at=now,
+                )
+                for number, proposal in page.batches.items()
+            ],
+            batch_size=500,
+        )
+        ids = {batch.number: batch.pk for batch in made}
+        older = set(page.grown) - set(ids)
+        for number, batch_id in SendBatch.objects.filter(send=send, number__in=older).values_list(
+            "number", "id"
+        ):
+            ids[number] = batch_id
+            SendBatch.objects.filter(pk=batch_id).update(instances=page.grown[number])
+        return ids
+
+    def _write_parts(self) -> dict[tuple[str, int], int]:
+        """Write new parts, add to those of earlier pages; return their ids."""
+        page, send = self._page, self._send
+        known = StudyPart.objects.filter(
+            send=send, study_instance_uid__in={study for study, _ in page.parts}
+        )
+        ids = {
+            (study, kind): part_id
+            for study, kind, part_id in known.values_list("study_instance_uid", "kind_id", "id")
+            if (study, kind) in page.parts
+        }
+        for key, part_id in ids.items():
+            more = {name: F(name) + number for name, number in page.parts[key].items()}
+            StudyPart.objects.filter(pk=part_id).update(**more)
+        made = StudyPart.objects.bulk_create(
+            [
+                StudyPart(send=send, study_instance_uid=study, kind_id=kind, **counts)
+                for (study, kind), counts in page.parts.items()
+                if (study, kind) not in ids
+            ],
+            batch_size=500,
+        )
+        return ids | {(part.study_instance_uid, part.kind_id): part.pk for part in made}
+
+    def _write_items(
+        self, batches: Mapping[int, int], parts: Mapping[tuple[str, int], int]
+    ) -> None:
+        send = self._send
+        named = self._names()
+        insert_rows(
+            SendItem,
+            _ITEM,
+            [
+                (
+                    send.pk,
+                    None if item.batch is None else batches[item.batch],
+                    parts[item.part],
+                    item.row.file_id,
+                    position,
+                    _UNSENDABLE if item.reason else _PENDING,
+                    named.get(item.row.file_id, item.reason)[:LONGEST_REASON],
+                    0,
+                    "",
+                    "",
+                )
+                for position, item in enumerate(self._page.items, start=self._position + 1)
+            ],
+        )
+
+    def _names(self) -> dict[int, str]:
+        """Return the reasons of files that hold no instance, their relative paths put before."""
+        assert self._send.listing is not None
+        odd = [i.row.file_id for i in self._page.items if i.row.kind_id not in self._kinds]
+        sources = self._send.listing.sources
+        rows = SourceFile.objects.filter(pk__in=odd).select_related("folder")
+        return {row.pk: f"{relative_path(row.path, sources)}: {row.reason}" for row in rows}
+
+    def _write_copies(self) -> None:
+        """Name the further files of instances that are listed more than once."""
+        found_at = self._send.listing
+        if found_at is None or not found_at.cursor.get("copies"):
+            return
+        firsts = {i.row.file_id for i in self._page.items if i.row.kind_id in self._kinds}
+        listed = ListingEntry.objects.filter(
+            listing=found_at, study_id__in=self._page.studies, standing=copies.COPY
+        ).order_by("number")
+        found = [
+            (first, file)
+            for first, file in listed.values_list("first_id", "file_id")
+            if first in firsts
+        ]
+        items = dict(
+            SendItem.objects.filter(
+                send=self._send, file_id__in={first for first, _ in found}
+            ).values_list("file_id", "id")
+        )
+        insert_rows(
+            ItemCopy, ("item_id", "file_id"), [(items[first], file) for first, file in found]
+        )
