@@ -1,6 +1,7 @@
 """Tables, constraints and querysets."""
 
 from sender.models.audit import AuditEntry, Installation, RetentionGate
+from sender.models.certificates import CertificateRole, DestinationCertificate
 from sender.models.control import DestinationPace, Hold, HoldKind, ParkedPair
 from sender.models.destinations import (
     AssociationScope,
@@ -89,10 +90,12 @@ __all__ = [
     "AuditEntry",
     "BatchState",
     "CatchUp",
+    "CertificateRole",
     "ContextTemplate",
     "ContextTraffic",
     "DefinitionListSyntax",
     "Destination",
+    "DestinationCertificate",
     "DestinationPace",
     "DestinationRevision",
     "DestinationSlot",

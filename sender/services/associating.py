@@ -19,7 +19,7 @@ from sender.negotiation.outcomes import (
     RawPdu,
     unanswered,
 )
-from sender.services import holds, parked, recording
+from sender.services import certificates, holds, parked, recording
 from sender.services.destinations import current_revision
 
 LEASE_SECONDS = 60
@@ -97,6 +97,12 @@ def associate(
 
 def _take_in(errand: Errand, outcome: AssociationOutcome, attempt: AssociationAttempt) -> None:
     """Draw what follows from the peer's answer to the proposal, whatever it was opened for."""
+    certificates.note_chain(
+        errand.destination.pk,
+        outcome.connection.peer_chain,
+        holds=bool(outcome.connection.tls_version),
+        association=attempt.uid,
+    )
     if outcome.is_negotiated:
         holds.answered(errand.destination.pk, attempt.uid)
         parked.negotiated(errand.destination, outcome.contexts, attempt.uid)

@@ -25,6 +25,7 @@ from sender.models import (
     SendState,
 )
 from sender.services import (
+    certificates,
     gate,
     holds,
     limits,
@@ -242,6 +243,7 @@ def tick(owner: str) -> None:
     _issue_probes(now)
     _end_enquiries(now)
     schedule_runs.tick(now)
+    certificates.look_after_files(now)
     _reissue_plans(now)
     _reissue_work(now)
     _finish_sends()

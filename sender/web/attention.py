@@ -7,6 +7,7 @@ from typing import Any
 from django.urls import reverse
 
 from sender.analytics import schedules
+from sender.services import certificates
 from sender.web import schedule_words
 from sender.web.access import may
 
@@ -29,7 +30,7 @@ class Item:
 
 def items(user: Any) -> list[Item]:
     """Return everything that wants a look, bad news first."""
-    found = list(_schedules(user))
+    found = [*_schedules(user), *_certificates()]
     return sorted(found, key=lambda item: item.tone != "bad")
 
 
@@ -41,4 +42,21 @@ def _schedules(user: Any) -> Iterator[Item]:
             f"Schedule {one.schedule.name}",
             reverse("schedule", args=[one.schedule.pk]),
             schedule_words.attention(one, with_identifiers=sees_identifiers),
+        )
+
+
+def _certificates() -> Iterator[Item]:
+    for one in certificates.expiring():
+        left = one.days_left
+        if left is None:
+            text = one.problem
+        elif left < 0:
+            text = f"expired: {one.subject}"
+        else:
+            text = f"expires in {left} days: {one.subject}"
+        yield Item(
+            "bad" if left is None or left < 0 else "caution",
+            f"{one.destination}: certificate, {one.get_role_display().lower()}",
+            reverse("destination", args=[one.destination_id]),
+            text,
         )

@@ -118,6 +118,7 @@ def destination(request: HttpRequest, number: int) -> HttpResponse:
         "echo": echoed.select_related("peer_identity", "endpoint").first(),
         "sends": found.sends.order_by("-id")[:5],
         "revisions": found.revisions.count(),
+        "certificates": found.certificates.all() if found.tls else [],
     }
     return render(request, "sender/destination.html", context)
 
@@ -207,6 +208,7 @@ def destination_enquiry(request: HttpRequest, number: int) -> HttpResponse:
     }
     if row is not None:
         context["steps"] = _steps(enquiry, row)
+        context["certificates"] = enquiry.destination.certificates.filter(role="theirs")
     if request.headers.get("HX-Request"):
         status = 286 if enquiry.finished_at else 200
         return render(request, "sender/_enquiry.html", context, status=status)
@@ -215,12 +217,15 @@ def destination_enquiry(request: HttpRequest, number: int) -> HttpResponse:
 
 def _steps(enquiry: Enquiry, row: Association) -> list[dict[str, Any]]:
     """Return the steps of a test with how each ended: True, False, or None (not reached)."""
-    order = ["resolve", "connect", "negotiation", "transfer", "release"]
+    order = ["resolve", "connect", "tls", "negotiation", "transfer", "release"]
+    if not enquiry.destination.tls:
+        order.remove("tls")
     reached = order.index(row.phase) if row.phase in order else -1
     is_established = row.outcome == "established"
     names = {
         "resolve": "Host name resolved",
         "connect": "TCP connection",
+        "tls": "TLS handshake, certificate verified",
         "negotiation": "Association",
         "transfer": "C-ECHO",
         "release": "Release",

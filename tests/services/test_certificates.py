@@ -1,0 +1,116 @@
+"""The chain that a peer presents is kept, held or not; what expires soon is told."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+
+from sender.models import Association, CertificateRole, Destination, DestinationCertificate
+from sender.services import certificates, probing
+from sender.services.enquiries import request_echo
+from tests import factories
+from tests.scripted_acceptor import Conversation, acceptor
+
+pytestmark = pytest.mark.usefixtures("live_db")
+AUTHORITY = trustme.CA(organization_name="Old authority")
+OTHER = trustme.CA(organization_name="Another authority")
+
+
+def server(authority: trustme.CA = AUTHORITY, **dates: datetime) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", **dates).configure_cert(context)
+    return context
+
+
+def hang_up(conversation: Conversation) -> None:
+    conversation.read_pdu()
+
+
+def at(port: int, folder: Path, *authorities: trustme.CA) -> Destination:
+    """Add a destination that trusts some authorities, side by side in one file."""
+    path = folder / "authorities.pem"
+    path.write_bytes(b"".join(authority.cert_pem.bytes() for authority in authorities))
+    return factories.destination(port=port, tls=True, tls_ca_file=str(path), tls_timeout=5)
+
+
+def echo(to: Destination) -> Association:
+    probing.answer_enquiry(request_echo(to, requested_by="test").pk)
+    return Association.objects.latest("id")
+
+
+def test_a_chain_that_does_not_hold_is_kept_and_told(tmp_path: Path) -> None:
+    with acceptor(hang_up, tls=server()) as peer:
+        to = at(peer.port, tmp_path, OTHER)
+        row = echo(to)
+    assert row.outcome == "tls_failed"
+    found = list(to.certificates.filter(role=CertificateRole.THEIRS))
+    assert found
+    assert not any(one.holds for one in found)
+    assert "Old authority" in found[0].issuer
+    assert found[0].names == "127.0.0.1"
+    assert (found[0].association_uid, found[0].position) == (row.uid, 1)
+
+
+def test_an_old_and_a_new_authority_are_trusted_side_by_side(tmp_path: Path) -> None:
+    with acceptor(hang_up, tls=server()) as peer:
+        to = at(peer.port, tmp_path, OTHER, AUTHORITY)
+        row = echo(to)
+    assert row.outcome != "tls_failed"
+    assert all(one.holds for one in to.certificates.all())
+
+
+def test_a_new_chain_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    to = at(1, tmp_path, AUTHORITY)
+    first, second = (
+        AUTHORITY.issue_cert("127.0.0.1").cert_chain_pems[0].bytes() for _ in range(2)
+    )
+    for pem in (first, second, second):
+        encoded = ssl.PEM_cert_to_DER_cert(pem.decode())
+        certificates.note_chain(to.pk, (encoded,), holds=True, association=factories.UID)
+    (only,) = to.certificates.all()
+    assert only.sha256 == certificates.facts_of(ssl.PEM_cert_to_DER_cert(second.decode())).sha256
+
+
+def test_what_is_no_certificate_is_kept_with_the_reason() -> None:
+    assert "can't be decoded" in certificates.facts_of(b"noise").problem
+
+
+def test_our_files_are_read_now_and_then(tmp_path: Path) -> None:
+    to = at(1, tmp_path, OTHER, AUTHORITY)
+    now = datetime.now(UTC)
+    certificates.look_after_files(now)
+    subjects = set(to.certificates.values_list("subject", flat=True))
+    assert any("Old authority" in subject for subject in subjects)
+    (tmp_path / "authorities.pem").unlink()
+    certificates.look_after_files(now + timedelta(hours=1))
+    assert to.certificates.count() == 2, "not yet"
+    certificates.look_after_files(now + timedelta(hours=7))
+    (only,) = to.certificates.all()
+    assert "can't be read" in only.problem
+    assert certificates.expiring() == [only]
+
+
+@pytest.mark.parametrize(("days", "is_told"), [(-1, True), (29, True), (40, False)])
+def test_what_expires_within_30_days_is_told(days: int, is_told: bool, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    certificate = AUTHORITY.issue_cert(
+        "127.0.0.1", not_before=now - timedelta(days=90), not_after=now + timedelta(days=days)
+    )
+    encoded = ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
+    to = at(1, tmp_path, AUTHORITY)
+    certificates.note_chain(to.pk, (encoded,), holds=True, association=factories.UID)
+    assert bool(certificates.expiring()) is is_told
+
+
+def test_of_several_authorities_the_last_to_expire_counts(tmp_path: Path) -> None:
+    to = at(1, tmp_path, AUTHORITY, OTHER)
+    certificates.look_after_files(datetime.now(UTC))
+    old = to.certificates.order_by("position")[0]
+    DestinationCertificate.objects.filter(pk=old.pk).update(
+        not_after=datetime.now(UTC) + timedelta(days=3)
+    )
+    assert certificates.expiring() == []
+    to.certificates.update(not_after=datetime.now(UTC) + timedelta(days=3))
+    assert len(certificates.expiring()) == 1
