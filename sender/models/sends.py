@@ -48,7 +48,7 @@ class BatchState(models.TextChoices):
 
 
 SEND_TRANSITIONS: dict[SendState, frozenset[SendState]] = {
-    SendState.DRAFT: frozenset({SendState.PLANNING, SendState.CANCELLED}),
+    SendState.DRAFT: frozenset({SendState.PLANNING, SendState.CANCELLED, SendState.FAILED}),
     SendState.PLANNING: frozenset(
         {SendState.QUEUED, SendState.CANCELLING, SendState.FAILED, SendState.ERRORED}
     )

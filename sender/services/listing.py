@@ -421,7 +421,7 @@ def forget_entries(listing_id: int) -> None:
     """Remove what only planners need of a listing, in small transactions."""
     entries = ListingEntry.objects.filter(listing_id=listing_id).order_by("number")
     while True:
-        page = list(entries.values_list("number", flat=True)[: FORGET_ROWS])
+        page = list(entries.values_list("number", flat=True)[:FORGET_ROWS])
         if not page:
             break
         ListingEntry.objects.filter(

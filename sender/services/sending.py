@@ -185,10 +185,11 @@ def cancel_send(send: Send, actor: str) -> None:
         WrongState: it has ended.
     """
     with transaction.atomic():
-        moved = move_send(send.pk, SendState.CANCELLING) or move_send(
-            send.pk, SendState.CANCELLED, before=(SendState.DRAFT,)
-        )
-        if not moved:
+        was_draft = move_send(send.pk, SendState.CANCELLED, before=(SendState.DRAFT,))
+        if was_draft:
+            _cancel_rows(send)
+            Send.objects.filter(pk=send.pk).update(finished_at=timezone.now())
+        elif not move_send(send.pk, SendState.CANCELLING):
             raise WrongState(f"Send {send.pk} has ended already.")
         Send.objects.filter(pk=send.pk).update(control="cancel")
         SendBatch.objects.filter(send=send, state=BatchState.READY).update(
@@ -254,7 +255,7 @@ def finish_if_done(send_id: int) -> SendState | None:
         return _end(send, _final_state(send), timezone.now())
 
 
-def _end_cancelled(send: Send) -> SendState | None:
+def _cancel_rows(send: Send) -> None:
     tallies.change_rows(
         SendItem.objects.filter(send=send),
         InstanceOutcome.PENDING,
@@ -262,6 +263,10 @@ def _end_cancelled(send: Send) -> SendState | None:
         reason=CANCELLED_REASON,
         retry_at=None,
     )
+
+
+def _end_cancelled(send: Send) -> SendState | None:
+    _cancel_rows(send)
     return _end(send, SendState.CANCELLED, timezone.now())
 
 

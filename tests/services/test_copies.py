@@ -8,6 +8,7 @@ import pytest
 
 from sender.models import Listing, ListingEntry, SourceFile
 from sender.services import copies, listing
+from sender.services.listing import ScanEnd
 from tests import factories
 from tests.services.test_listing import scan, scanned
 
@@ -108,14 +109,12 @@ def test_contents_are_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_marking_goes_on_group_by_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
-        path = factories.write_instance(
-            tmp_path / f"{number}a.dcm", sop_instance=f"1.2.{number}"
-        )
+        path = factories.write_instance(tmp_path / f"{number}a.dcm", sop_instance=f"1.2.{number}")
         shutil.copy(path, tmp_path / f"{number}b.dcm")
     monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
-    found = listing.Listing.objects.create(sources=[str(tmp_path)])
-    ends = []
-    while not ends or ends[-1] is listing.ScanEnd.SLICE_OVER:
+    found = Listing.objects.create(sources=[str(tmp_path)])
+    ends: list[ScanEnd] = []
+    while not ends or ends[-1] is ScanEnd.SLICE_OVER:
         ends.append(scan(found, in_slices=True))
     assert len(ends) == 7  # the files, five groups, the end
     assert sorted(standings(found).values()) == [""] * 5 + ["copy"] * 5
