@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sender.dicom import files
 from sender.models import Listing, ListingEntry, SourceFile
 from sender.services import copies, listing
 from sender.services.listing import ScanEnd
@@ -103,7 +104,7 @@ def test_contents_are_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def fail(_: object) -> str:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(copies.files, "dataset_digest", fail)
+    monkeypatch.setattr(files, "dataset_digest", fail)
     assert standings(scanned(tmp_path)) == {"1.dcm": "", "2.dcm": "copy"}
 
 

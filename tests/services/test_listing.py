@@ -60,7 +60,7 @@ def paths(found: Listing) -> list[str]:
 
 def tree(root: Path, *, folders: int = 3, files: int = 4) -> list[str]:
     """Write a tree: files at the top, and folders with files; return the paths in their order."""
-    made = []
+    made: list[str] = []
     for name in ["", *(f"f{number}" for number in range(folders))]:
         for number in range(files):
             path = root / name / f"{number}.dcm"
