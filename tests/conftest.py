@@ -104,6 +104,8 @@ _REFERRING = (
     "sender_sendbatch",
     "sender_send",
     "sender_listingentry",
+    "sender_listingstudy",
+    "sender_listedpath",
     "sender_listing",
     "sender_sourcefile",
 )

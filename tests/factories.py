@@ -50,7 +50,7 @@ from sender.services.schedules import ScheduleFacts, add_schedule
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ILE, ELE, J90 = syntaxes.IMPLICIT_VR_LE, syntaxes.EXPLICIT_VR_LE, syntaxes.JPEG_2000_LOSSLESS
-UID = uuid.UUID("12345678-1234-5678-1234-567812345678")
+SOME_UID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 PROPOSAL = Proposal.of(
     [ContextSpec(CT, (J90,)), ContextSpec(CT, (ELE, ILE)), ContextSpec(MR, (J90,))]
 )

@@ -337,9 +337,9 @@ class PagedPlan:
             if first in firsts
         ]
         items = dict(
-            SendItem.objects.filter(
-                send=self._send, file_id__in={first for first, _ in found}
-            ).values_list("file_id", "id")
+            SendItem.objects.filter(send=self._send, file_id__in={first for first, _ in found})
+            .order_by()
+            .values_list("file_id", "id")
         )
         insert_rows(
             ItemCopy, ("item_id", "file_id"), [(items[first], file) for first, file in found]

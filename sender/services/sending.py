@@ -190,10 +190,11 @@ def cancel_send(send: Send, actor: str) -> None:
         WrongState: it has ended.
     """
     with transaction.atomic():
-        moved = move_send(send.pk, SendState.CANCELLING) or move_send(
-            send.pk, SendState.CANCELLED, before=(SendState.DRAFT,)
-        )
-        if not moved:
+        was_draft = move_send(send.pk, SendState.CANCELLED, before=(SendState.DRAFT,))
+        if was_draft:
+            _cancel_rows(send)
+            Send.objects.filter(pk=send.pk).update(finished_at=timezone.now())
+        elif not move_send(send.pk, SendState.CANCELLING):
             raise WrongState(f"Send {send.pk} has ended already.")
         Send.objects.filter(pk=send.pk).update(control="cancel")
         SendBatch.objects.filter(send=send, state=BatchState.READY).update(
@@ -230,7 +231,7 @@ def finish_if_done(send_id: int) -> SendState | None:
         return _end(send, _final_state(send), timezone.now())
 
 
-def _end_cancelled(send: Send) -> SendState | None:
+def _cancel_rows(send: Send) -> None:
     """Cancel what is pending; what was tried without an answer may be stored, and is unknown."""
     pending = SendItem.objects.filter(send=send)
     tallies.change_rows(
@@ -246,6 +247,10 @@ def _end_cancelled(send: Send) -> SendState | None:
         reason=CANCELLED_REASON,
         retry_at=None,
     )
+
+
+def _end_cancelled(send: Send) -> SendState | None:
+    _cancel_rows(send)
     return _end(send, SendState.CANCELLED, timezone.now())
 
 

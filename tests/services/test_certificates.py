@@ -18,9 +18,9 @@ AUTHORITY = trustme.CA(organization_name="Old authority")
 OTHER = trustme.CA(organization_name="Another authority")
 
 
-def server(authority: trustme.CA = AUTHORITY, **dates: datetime) -> ssl.SSLContext:
+def server() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", **dates).configure_cert(context)
+    AUTHORITY.issue_cert("127.0.0.1").configure_cert(context)
     return context
 
 
@@ -68,7 +68,7 @@ def test_a_new_chain_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     )
     for pem in (first, second, second):
         encoded = ssl.PEM_cert_to_DER_cert(pem.decode())
-        certificates.note_chain(to.pk, (encoded,), holds=True, association=factories.UID)
+        certificates.note_chain(to.pk, (encoded,), holds=True, association=factories.SOME_UID)
     (only,) = to.certificates.all()
     assert only.sha256 == certificates.facts_of(ssl.PEM_cert_to_DER_cert(second.decode())).sha256
 
@@ -100,7 +100,7 @@ def test_what_expires_within_30_days_is_told(days: int, is_told: bool, tmp_path:
     )
     encoded = ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
     to = at(1, tmp_path, AUTHORITY)
-    certificates.note_chain(to.pk, (encoded,), holds=True, association=factories.UID)
+    certificates.note_chain(to.pk, (encoded,), holds=True, association=factories.SOME_UID)
     assert bool(certificates.expiring()) is is_told
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sender.dicom import files
 from sender.models import Listing, ListingEntry, SourceFile
 from sender.services import copies, listing
+from sender.services.listing import ScanEnd
 from tests import factories
 from tests.services.test_listing import scan, scanned
 
@@ -102,7 +104,7 @@ def test_contents_are_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def fail(_: object) -> str:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(copies.files, "dataset_digest", fail)
+    monkeypatch.setattr(files, "dataset_digest", fail)
     assert standings(scanned(tmp_path)) == {"1.dcm": "", "2.dcm": "copy"}
 
 
@@ -111,9 +113,9 @@ def test_marking_goes_on_group_by_group(tmp_path: Path, monkeypatch: pytest.Monk
         path = factories.write_instance(tmp_path / f"{number}a.dcm", sop_instance=f"1.2.{number}")
         shutil.copy(path, tmp_path / f"{number}b.dcm")
     monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
-    found = listing.Listing.objects.create(sources=[str(tmp_path)])
-    ends = []
-    while not ends or ends[-1] is listing.ScanEnd.SLICE_OVER:
+    found = Listing.objects.create(sources=[str(tmp_path)])
+    ends: list[ScanEnd] = []
+    while not ends or ends[-1] is ScanEnd.SLICE_OVER:
         ends.append(scan(found, in_slices=True))
     assert len(ends) == 7  # the files, five groups, the end
     assert sorted(standings(found).values()) == [""] * 5 + ["copy"] * 5

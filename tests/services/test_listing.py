@@ -3,10 +3,12 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from sender.dicom import scanning
@@ -58,7 +60,7 @@ def paths(found: Listing) -> list[str]:
 
 def tree(root: Path, *, folders: int = 3, files: int = 4) -> list[str]:
     """Write a tree: files at the top, and folders with files; return the paths in their order."""
-    made = []
+    made: list[str] = []
     for name in ["", *(f"f{number}" for number in range(folders))]:
         for number in range(files):
             path = root / name / f"{number}.dcm"
@@ -262,7 +264,7 @@ def test_files_behind_a_place_need_no_look_at_what_stands_before(
 def test_somebody_else_is_left_alone_and_the_dead_are_not(tmp_path: Path) -> None:
     tree(tmp_path, folders=0)
     found = make(tmp_path)
-    later = listing.timezone.now() + listing.timedelta(seconds=60)
+    later = timezone.now() + timedelta(seconds=60)
     Listing.objects.filter(pk=found.pk).update(owner="elsewhere:1:0:0", lease_until=later)
     assert scan(found) is ScanEnd.TAKEN
     from django.conf import settings
