@@ -22,7 +22,15 @@ _PATIENCE_SECONDS = 5.0
 
 
 class ChildDied(RuntimeError):
-    """The child ended instead of answering; the message says how, as a clause."""
+    """The child ended instead of answering; the message says how, as a clause.
+
+    Attributes:
+        is_late: it was ended because it took too long.
+    """
+
+    def __init__(self, how: str, *, is_late: bool = False) -> None:
+        super().__init__(how)
+        self.is_late = is_late
 
 
 class Child:
@@ -83,7 +91,7 @@ class Child:
         if answer is None:
             self._process.kill()
             self._reap()
-            raise ChildDied(self._how_it_ended())
+            raise ChildDied(self._how_it_ended(), is_late=self._is_late)
         return answer
 
     def _give_up(self) -> None:
