@@ -261,7 +261,9 @@ class _Worker:
 
     def _forget(self) -> None:
         """Remove what a dead child left."""
-        self._child = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:

@@ -46,5 +46,5 @@ def convert(
 
 if __name__ == "__main__":
     encoding.rewrite = rewrite  # type: ignore[attr-defined]
-    converting.convert = convert
+    converting.convert = convert  # type: ignore[attr-defined]
     converting.main()
