@@ -12,7 +12,9 @@ import struct
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 _LENGTH = struct.Struct(">Q")
@@ -22,11 +24,22 @@ _PATIENCE_SECONDS = 5.0
 
 
 class ChildDied(RuntimeError):
-    """The child ended instead of answering; the message says how, as a clause."""
+    """The child ended instead of answering; the message says how, as a clause.
+
+    Attributes:
+        is_late: it was ended because it took too long.
+    """
+
+    def __init__(self, how: str, *, is_late: bool = False) -> None:
+        super().__init__(how)
+        self.is_late = is_late
 
 
 class Child:
-    """One child, for one thread at a time.
+    """One child; it answers requests in their order.
+
+    A thread takes its answers, so that it need not wait with the next request until somebody
+    has time for the last answer.
 
     Args:
         module: what it runs, as with `python -m`.
@@ -46,12 +59,34 @@ class Child:
             bufsize=0,
             env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        self._unanswered: deque[Future[bytes]] = deque()
         self._is_late = False
+        self._taker = threading.Thread(target=self._take_answers, daemon=True)
+        self._taker.start()
 
     @property
     def pid(self) -> int:
         """Its process number."""
         return self._process.pid
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests it has not answered yet."""
+        return len(self._unanswered)
+
+    def submit(self, request: bytes) -> "Future[bytes]":
+        """Send a request; the future raises `ChildDied` if it is never answered."""
+        future: Future[bytes] = Future()
+        self._unanswered.append(future)
+        # If it has died, its end is noticed by who takes its answers.
+        with contextlib.suppress(OSError, ValueError):
+            write_frame(self._requests.fileno(), request)
+        if not self._taker.is_alive():
+            self._fail_all()
+        return future
 
     def ask(self, request: bytes, *, seconds: float | None = None) -> bytes:
         """Send a request and wait for the answer.
@@ -62,33 +97,28 @@ class Child:
         Raises:
             ChildDied: it ended, or had to be ended.
         """
-        timer = threading.Timer(seconds, self._give_up) if seconds is not None else None
-        if timer:
-            timer.daemon = True
-            timer.start()
+        future = self.submit(request)
         try:
-            return self._exchange(request)
-        finally:
-            if timer:
-                timer.cancel()
+            return future.result(seconds)
+        except TimeoutError:
+            self._is_late = True
+            self.kill()
+            return future.result()
 
-    def _exchange(self, request: bytes) -> bytes:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            write_frame(self._process.stdin.fileno(), request)
-            answer = read_frame(self._process.stdout.fileno())
-        except (OSError, ValueError):
-            answer = None
-        if answer is None:
-            self._process.kill()
-            self._reap()
-            raise ChildDied(self._how_it_ended())
-        return answer
-
-    def _give_up(self) -> None:
-        self._is_late = True
+    def _take_answers(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while (answer := read_frame(self._answers.fileno())) is not None:
+                self._unanswered.popleft().set_result(answer)
+        # It may have closed its output only; of a child that says nothing nothing is wanted.
         self._process.kill()
+        self._process.wait()
+        self._fail_all()
+
+    def _fail_all(self) -> None:
+        while self._unanswered:
+            with contextlib.suppress(IndexError):
+                died = ChildDied(self._how_it_ended(), is_late=self._is_late)
+                self._unanswered.popleft().set_exception(died)
 
     def _how_it_ended(self) -> str:
         code = self._process.returncode
@@ -100,26 +130,17 @@ class Child:
         return f"it ended its process ({code})"
 
     def kill(self) -> None:
-        """End the child at once; whoever waits for its answer learns that it died."""
+        """End the child at once; whoever waits for its answers learns that it died."""
         self._process.kill()
 
     def close(self) -> None:
         """Let the child end by itself; kill it if it does not."""
-        assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._reap()
-
-    def _reap(self) -> None:
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+            self._requests.close()
+        self._taker.join(_PATIENCE_SECONDS)
+        self._process.kill()
+        self._taker.join()
+        self._answers.close()
 
 
 def serve(answer: Callable[[bytes], bytes]) -> None:

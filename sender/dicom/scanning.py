@@ -6,11 +6,11 @@ process, that waits for a disk or a network share more than it works goes on wit
 
 import json
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -22,11 +22,15 @@ from sender.negotiation.instances import ScannedInstance, Unreadable
 
 Listed = Entry | Unreadable
 Scanned = ScannedInstance | Unreadable
-ALONE_ENTRIES = 2000
+ALONE_ENTRIES = 5000
 """So many entries are scanned, or so many seconds spent, before children are worth their start."""
 ALONE_SECONDS = 0.5
-CHUNK = 256
-_CHUNK_ALONE = 64
+CHUNK = 64
+"""Entries that this process scans at a time."""
+_CHILDS_CHUNK = 256
+_IN_HAND = 2
+"""Chunks that a child has at a time: one to work on, one to go on with."""
+_MOST_PENDING = 32
 _MODULE = "sender.dicom.scanning"
 _THREADS = 8
 _SLOW_SECONDS = 0.001
@@ -40,31 +44,26 @@ def scan_many(
     """Scan entries; yield what stands behind each, in their order.
 
     Args:
-        entries: read as they are needed, at most some hundred per process ahead; what a listing
-            found unreadable already is passed on in its place.
+        entries: read as they are needed, at most some thousand ahead; what a listing found
+            unreadable already is passed on in its place.
         wanted: see `files.scan`.
-        processes: how many may work at once beside this one; 1: all is done in this process.
+        processes: how many may work at once, this one included.
     """
     waiting = iter(entries)
-    yield from _scan_alone(waiting, wanted, is_helped=processes > 1)
-    first = list(islice(waiting, CHUNK))
-    if first:
-        with _Crew(wanted, processes) as crew:
-            yield from crew.scan(first, waiting)
-
-
-def _scan_alone(
-    entries: Iterator[Listed], wanted: frozenset[int], *, is_helped: bool
-) -> Iterator[Scanned]:
-    """Scan in this process: everything, or until help is worth its start."""
     scanner = Scanner(wanted)
+    crew = _Crew(wanted, processes - 1)
     done, began = 0, time.monotonic()
-    while chunk := list(islice(entries, _CHUNK_ALONE)):
-        yield from scanner.scan(chunk)
-        done += len(chunk)
-        if is_helped and (done >= ALONE_ENTRIES or time.monotonic() - began >= ALONE_SECONDS):
-            break
-    scanner.close()
+    try:
+        while not crew.is_ready and (chunk := list(islice(waiting, CHUNK))):
+            yield from scanner.scan(chunk)
+            done += len(chunk)
+            if done >= ALONE_ENTRIES or time.monotonic() - began >= ALONE_SECONDS:
+                crew.start()
+        if crew.is_ready:
+            yield from crew.scan(waiting, scanner)
+    finally:
+        crew.close()
+        scanner.close()
 
 
 class Scanner:
@@ -118,79 +117,119 @@ def _waits() -> int:
 
 
 class _Crew:
-    """Children at work, each led by a thread."""
+    """Children that scan beside this process."""
 
-    def __init__(self, wanted: frozenset[int], processes: int) -> None:
+    def __init__(self, wanted: frozenset[int], size: int) -> None:
         self._wanted = wanted
-        self._processes = processes
-        self._leaders = ThreadPoolExecutor(processes)
-        self._own = threading.local()
+        self._size = size
         self._children: list[Child] = []
-        self._is_closed = False
+        self._first_answers: list[Future[bytes]] = []
 
-    def __enter__(self) -> "_Crew":
-        return self
+    def start(self) -> None:
+        """Start the children, unless they are; without them, where none can be started."""
+        while len(self._first_answers) < self._size:
+            try:
+                child = self._new_child()
+            except OSError:
+                self._size = len(self._first_answers)
+                return
+            self._first_answers.append(child.submit(_request([])))
 
-    def __exit__(self, *_: object) -> None:
-        self._is_closed = True
-        self._leaders.shutdown(wait=False, cancel_futures=True)
-        for child in list(self._children):
+    @property
+    def is_ready(self) -> bool:
+        """Whether all children have started."""
+        return bool(self._first_answers) and all(answer.done() for answer in self._first_answers)
+
+    def _new_child(self) -> Child:
+        child = Child(_MODULE, *map(str, sorted(self._wanted)))
+        self._children.append(child)
+        return child
+
+    def close(self) -> None:
+        """End the children, whatever they do: they only read."""
+        for child in self._children:
             child.kill()
-        self._leaders.shutdown()
         for child in self._children:
             child.close()
 
-    def scan(self, first: list[Listed], entries: Iterator[Listed]) -> Iterator[Scanned]:
-        """Yield results in order, with one chunk in hand for each child and one more."""
-        pending: deque[Future[list[Scanned]]] = deque()
-        chunk = first
-        while chunk or pending:
-            while chunk and len(pending) <= self._processes:
-                pending.append(self._leaders.submit(self._scan_chunk, chunk))
-                chunk = list(islice(entries, CHUNK))
-            yield from pending.popleft().result()
+    def scan(self, entries: Iterator[Listed], scanner: "Scanner") -> Iterator[Scanned]:
+        """Yield results in order; this process works too while it waits for children."""
+        pending: deque[_Share] = deque()
+        while True:
+            is_due = pending and (pending[0].is_done or len(pending) >= _MOST_PENDING)
+            share = None if is_due else self._next_share(entries, scanner)
+            if share is not None:
+                pending.append(share)
+            elif pending:
+                yield from self._results(pending.popleft())
+            else:
+                return
 
-    def _scan_chunk(self, chunk: list[Listed]) -> list[Scanned]:
-        entries = [entry for entry in chunk if isinstance(entry, Entry)]
-        found = iter(self._ask(entries) or [self._scan_again(entry) for entry in entries])
-        return [next(found) if isinstance(entry, Entry) else entry for entry in chunk]
+    def _next_share(self, entries: Iterator[Listed], scanner: "Scanner") -> "_Share | None":
+        """Give the next entries to a child that has too little to do, else scan some here."""
+        child = min(self._children, key=_load, default=None)
+        if child is None or child.unanswered >= _IN_HAND:
+            chunk = list(islice(entries, CHUNK))
+            return _Share(chunk, found=scanner.scan(chunk)) if chunk else None
+        chunk = list(islice(entries, _CHILDS_CHUNK))
+        wanted = [entry for entry in chunk if isinstance(entry, Entry)]
+        return _Share(chunk, child, child.submit(_request(wanted))) if chunk else None
+
+    def _results(self, share: "_Share") -> list[Scanned]:
+        """Wait for a share's results."""
+        if share.answer is None:
+            return share.found
+        entries = [entry for entry in share.entries if isinstance(entry, Entry)]
+        try:
+            found = iter(_told(entries, share.answer.result()))
+        except ChildDied:
+            self._forget(share.child)
+            found = iter([self._scan_again(entry) for entry in entries])
+        return [next(found) if isinstance(entry, Entry) else entry for entry in share.entries]
 
     def _scan_again(self, entry: Entry) -> Scanned:
         """Scan one entry of those that a child died over by itself, and once again if need be."""
-        found = self._ask([entry]) or self._ask([entry])
-        if found:
-            return found[0]
+        for _ in range(2):
+            child = self._children[0] if self._children else self._new_child()
+            try:
+                return _told([entry], child.ask(_request([entry])))[0]
+            except ChildDied:
+                self._forget(child)
         return Unreadable(
             entry.path, entry.relative_path, FATAL, size=entry.size, mtime_ns=entry.mtime_ns
         )
 
-    def _ask(self, entries: list[Entry]) -> list[Scanned]:
-        """Have a child scan entries; nothing if it died over them."""
-        request = json.dumps([[entry.path, entry.relative_path] for entry in entries])
-        try:
-            answer = self._child().ask(request.encode())
-        except ChildDied:
-            self._children.remove(self._own.child)
-            self._own.child = None
-            return []
-        except OSError:  # no process can be started
-            return Scanner(self._wanted).scan(entries)
-        told = json.loads(answer)
-        return [_decode(entry, facts) for entry, facts in zip(entries, told, strict=True)]
+    def _forget(self, child: Child | None) -> None:
+        if child in self._children:
+            self._children.remove(child)
+            child.close()
 
-    def _child(self) -> Child:
-        """Return the child of this thread, a new one if it has none.
 
-        Raises:
-            OSError: no process can be started.
-        """
-        if self._is_closed:
-            raise CancelledError
-        child: Child | None = getattr(self._own, "child", None)
-        if child is None:
-            child = self._own.child = Child(_MODULE, *map(str, sorted(self._wanted)))
-            self._children.append(child)
-        return child
+def _load(child: Child) -> int:
+    return child.unanswered
+
+
+@dataclass(slots=True)
+class _Share:
+    """Entries that a child scans, or that this process has scanned."""
+
+    entries: list[Listed]
+    child: Child | None = None
+    answer: "Future[bytes] | None" = None
+    found: list[Scanned] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        return self.answer is None or self.answer.done()
+
+
+def _request(entries: Sequence[Entry]) -> bytes:
+    return json.dumps([entry.path for entry in entries]).encode()
+
+
+def _told(entries: Sequence[Entry], answer: bytes) -> list[Scanned]:
+    told = json.loads(answer)
+    return [_decode(entry, facts) for entry, facts in zip(entries, told, strict=True)]
 
 
 def _encode(found: Scanned) -> list[Any]:
@@ -232,7 +271,7 @@ def _decode(entry: Entry, told: list[Any]) -> Scanned:
 
 
 def _answer(scanner: Scanner, request: bytes) -> bytes:
-    entries = [Entry(path, relative, 0, 0) for path, relative in json.loads(request)]
+    entries = [Entry(path, "", 0, 0) for path in json.loads(request)]
     return json.dumps([_encode(found) for found in scanner.scan(entries)]).encode()
 
 

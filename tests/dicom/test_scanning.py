@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sender.dicom import children, files, scanning
+from sender.dicom.children import Child
 from sender.dicom.files import Entry, list_files
 from sender.dicom.scanning import Scanner, scan_many
 from sender.negotiation.instances import ScannedInstance, Unreadable
@@ -35,10 +36,18 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _early_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Children help from the first chunk of ten on."""
+    """Children help from the third entry on, and have most of the rest."""
     monkeypatch.setattr(scanning, "ALONE_ENTRIES", 0)
-    monkeypatch.setattr(scanning, "_CHUNK_ALONE", 10)
-    monkeypatch.setattr(scanning, "CHUNK", 10)
+    monkeypatch.setattr(scanning, "CHUNK", 1)
+    monkeypatch.setattr(scanning, "_CHILDS_CHUNK", 5)
+    real = Child
+
+    def started(module: str, *arguments: str) -> Child:
+        child = real(module, *arguments)
+        child.ask(b"[]")
+        return child
+
+    monkeypatch.setattr(scanning, "Child", started)
 
 
 def alone(folder: Path) -> list[ScannedInstance | Unreadable]:
@@ -71,14 +80,15 @@ def test_a_small_input_starts_no_child(folder: Path, monkeypatch: pytest.MonkeyP
     assert len(list(scan_many(list_files(str(folder)), processes=8))) == COUNT + 2
 
 
+def refuse_to_start(*_: object) -> None:
+    raise BlockingIOError
+
+
 @pytest.mark.usefixtures("_early_help")
 def test_where_no_process_can_be_started_all_is_done_here(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise BlockingIOError
-
-    monkeypatch.setattr(scanning, "Child", refuse)
+    monkeypatch.setattr(scanning, "Child", refuse_to_start)
     assert list(scan_many(list_files(str(folder)), processes=2)) == alone(folder)
 
 
@@ -88,6 +98,7 @@ def test_a_child_that_dies_costs_the_entry_that_killed_it_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scanning, "_MODULE", "tests.dicom.deadly_scanner")
+    monkeypatch.setattr(scanning, "_IN_HAND", 100)  # children have all the rest
     content = (folder / "000.dcm").read_bytes()
     for name in ("deadly.dcm", "once.dcm"):
         (folder / name).write_bytes(content)
@@ -130,9 +141,8 @@ def test_children_end_with_a_parent_that_is_killed(folder: Path) -> None:
     script = (
         "import sys, time\n"
         "from sender.dicom import files, scanning\n"
-        "scanning.ALONE_ENTRIES, scanning._CHUNK_ALONE, scanning.CHUNK = 0, 10, 10\n"
-        "found = scanning.scan_many(files.list_files(sys.argv[1]), processes=2)\n"
-        "for _ in range(25): next(found)\n"
+        "crew = scanning._Crew(frozenset(), 2)\n"
+        "crew.start()\n"
         "print('ready', flush=True)\n"
         "time.sleep(600)\n"
     )
