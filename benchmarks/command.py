@@ -12,12 +12,14 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 from benchmarks.data_sets import data_set
 from benchmarks.goals import MEGABYTE
@@ -34,6 +36,7 @@ DEFAULT_FOLDER = Path(tempfile.gettempdir()) / "concordat-benchmark"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for; return the exit code."""
     options = _parse(arguments)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         rounds = chosen(
             receivers=options.receivers,
@@ -46,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Leave in order: what we have started ends with us."""
+    sys.exit(128 + number)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -93,7 +93,13 @@ def run(
             start_new_session=True,
         )
         watcher = _Watcher(process.pid, began + limit_seconds)
-        _, status, used = os.wait4(process.pid, 0)
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            Tree(process.pid).kill()
+            process.wait()
+            watcher.end()
+            raise
         seconds, busy = time.perf_counter() - began, busy_seconds() - busy
         peak = watcher.end()
         process.returncode = os.waitstatus_to_exitcode(status)
