@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from sender.web import context_templates, dashboard, destinations, history, people, search, sends
+from sender.web import (
+    context_templates,
+    control,
+    dashboard,
+    destinations,
+    history,
+    people,
+    search,
+    sends,
+)
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -29,6 +38,17 @@ urlpatterns = [
         destinations.destination_negotiate,
         name="destination_negotiate",
     ),
+    path("destinations/<int:number>/pause/", control.destination_pause, name="destination_pause"),
+    path(
+        "destinations/<int:number>/override/",
+        control.destination_override,
+        name="destination_override",
+    ),
+    path(
+        "destinations/<int:number>/parked/", control.destination_parked, name="destination_parked"
+    ),
+    path("pause/", control.pause_all, name="pause_all"),
+    path("holds/<int:number>/resume/", control.hold_resume, name="hold_resume"),
     path("enquiries/<int:number>/", destinations.destination_enquiry, name="destination_enquiry"),
     path("templates/", context_templates.templates, name="templates"),
     path("templates/add/", context_templates.template_add, name="template_add"),
@@ -55,7 +75,11 @@ urlpatterns = [
     path("sends/<int:number>/instances/", sends.send_instances, name="send_instances"),
     path("sends/<int:number>/instances.csv", sends.send_csv, name="send_csv"),
     path("sends/<int:number>/cancelling/", sends.send_cancel, name="send_cancel"),
-    path("sends/<int:number>/<str:verb>/", sends.send_command, name="send_command"),
+    path("sends/<int:number>/again/", control.send_again, name="send_again"),
+    path("sends/<int:number>/retry-some/", control.send_retry, name="send_retry"),
+    path("sends/<int:number>/priority/", control.send_priority, name="send_priority"),
+    path("sends/<int:number>/override/", control.send_override, name="send_override"),
+    path("sends/<int:number>/<str:verb>/", control.send_command, name="send_command"),
     path("history/", history.history, name="history"),
     path("history.csv", history.history_csv, name="history_csv"),
     path("history.json", history.history_json, name="history_json"),

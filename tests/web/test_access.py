@@ -6,8 +6,18 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 
-from sender.models import ROLES, Association, ContextTemplate, Destination, Enquiry, Send, Trigger
+from sender.models import (
+    ROLES,
+    Association,
+    ContextTemplate,
+    Destination,
+    Enquiry,
+    Hold,
+    Send,
+    Trigger,
+)
 from sender.services.enquiries import verification_version
 from sender.web import urls
 from sender.web.access import PUBLIC, SIGNED_IN
@@ -39,6 +49,15 @@ NEEDS = {
     "send_new": "operate",
     "send_cancel": "operate",
     "send_command": "operate",
+    "send_again": "operate",
+    "send_retry": "operate",
+    "send_priority": "operate",
+    "send_override": "operate",
+    "pause_all": "operate",
+    "hold_resume": "operate",
+    "destination_pause": "operate",
+    "destination_override": "operate",
+    "destination_parked": "operate",
     "destination_echo": "operate",
     "destination_negotiate": "operate",
     "destination_add": "configure",
@@ -54,7 +73,11 @@ NEEDS = {
     "preferences": PUBLIC,
     "healthz": PUBLIC,
 }
-POST_ONLY = {"send_command", "destination_echo", "destination_negotiate", "sign_out", "preferences"}
+POST_ONLY = {
+    "send_command", "destination_echo", "destination_negotiate", "sign_out", "preferences",
+    "send_retry", "send_priority", "send_override", "hold_resume", "destination_override",
+    "destination_parked",
+}  # fmt: skip
 
 
 def patterns() -> list[URLPattern]:
@@ -82,10 +105,12 @@ def arguments(
         template_version=verification_version(),
         requested_by="test",
     )
+    hold = Hold.objects.create(kind="pause", reason="x", set_by="test", ended_at=timezone.now())
     found: dict[str, list[object]] = {
         "setup": ["wrong-token"],
         "destination_enquiry": [enquiry.pk],
         "send_command": [send.pk, "start"],
+        "hold_resume": [hold.pk],
         "template_version": [template.pk, 1],
         "template_json": [template.pk, 1],
     }
