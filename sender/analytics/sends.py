@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Min, Sum
 from django.utils import timezone
 
-from sender.models import Association, ItemCopy, Send, SendItem, StudyPart
+from sender.models import Association, BatchState, ItemCopy, Send, SendItem, StudyPart
 from sender.models.sources import relative_path
 from sender.negotiation.outcomes import InstanceOutcome
 
@@ -73,12 +73,19 @@ def progress(send: Send) -> SendProgress:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Rows of a send that ended alike."""
+    """Rows of a send that ended alike.
+
+    Attributes:
+        rule: the retry rule by which they ended so, "" for none.
+        retriable: how many of them can be tried again by hand.
+    """
 
     outcome: str
     reason: str
     status: int | None
     instances: int
+    rule: str = ""
+    retriable: int = 0
 
 
 def failure_groups(send: Send) -> list[FailureGroup]:
@@ -87,11 +94,11 @@ def failure_groups(send: Send) -> list[FailureGroup]:
         SendItem.objects.filter(send=send, outcome__in=_NOT_DELIVERED)
         .exclude(part__kind__sop_class_uid="")
         .order_by()
-        .values("outcome", "reason", "status")
-        .annotate(instances=Count("id"))
+        .values("outcome", "reason", "status", "rule")
+        .annotate(instances=Count("id"), retriable=Count("batch_id"))
         .order_by("-instances", "outcome", "reason")
     )
-    groups = [FailureGroup(**row) for row in rows[:50]]
+    groups = [_group(**row) for row in rows[:50]]
     unreadable = StudyPart.objects.filter(send=send, kind__sop_class_uid="").aggregate(
         n=Sum("unsendable", default=0)
     )["n"]
@@ -99,6 +106,24 @@ def failure_groups(send: Send) -> list[FailureGroup]:
         reason = "files that hold no sendable instance"
         groups.append(FailureGroup(InstanceOutcome.UNSENDABLE, reason, None, unreadable))
     return groups
+
+
+def _group(*, outcome: str, retriable: int, **facts: Any) -> FailureGroup:
+    final = outcome in (InstanceOutcome.WARNING, InstanceOutcome.CANCELLED)
+    return FailureGroup(outcome=outcome, retriable=0 if final else retriable, **facts)
+
+
+def waiting_batches(send: Send) -> list[dict[str, Any]]:
+    """Return why batches of a send wait for another attempt, and how many, soonest first."""
+    rows: Iterable[Any] = (
+        send.batches.filter(state=BatchState.READY)
+        .exclude(rule="")
+        .order_by()
+        .values("rule", "detail")
+        .annotate(batches=Count("id"), due_at=Min("next_attempt_at"))
+        .order_by("due_at")[:20]
+    )
+    return list(rows)
 
 
 def kinds(send: Send) -> list[dict[str, Any]]:

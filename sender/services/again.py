@@ -19,6 +19,8 @@ NOT_ARRIVED = frozenset({InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN})
 MAY_RETRY = NOT_ARRIVED | {InstanceOutcome.UNSENDABLE}
 _GOES_ON = (SendState.QUEUED, SendState.RUNNING, SendState.PAUSED)
 _AGAIN = (SendState.PARTIAL, SendState.FAILED, SendState.ERRORED)
+MAY_BE_RETRIED = frozenset({*_GOES_ON, *_AGAIN})
+"""States of sends of which something can be tried again."""
 _FRESH: dict[str, object] = {
     "attempts": 0,
     "retry_at": None,
@@ -119,8 +121,8 @@ def take_up(send: Send, subset: Subset) -> int:
     batches = list(items.order_by().values_list("batch_id", flat=True).distinct())
     if not batches:
         return 0
-    found = Send.objects.select_for_update().get(pk=send.pk)
-    if found.state not in (*_GOES_ON, *_AGAIN):
+    found = Send.objects.select_for_update(no_key=True).get(pk=send.pk)
+    if found.state not in MAY_BE_RETRIED:
         state = found.get_state_display().lower()
         raise WrongState(f"Send {send.pk} is {state}: nothing of it can be tried again.")
     count = sum(

@@ -11,6 +11,7 @@ from sender.services.destinations import DestinationFacts, add_destination
 from sender.services.sending import SendOrder, create_send
 
 ACTOR = "system"
+REFUSES = "DEMO_REFUSE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ PROFILES = (
     DemoProfile("Demo: old archive", "DEMO_OLD", "Accepts uncompressed data only."),
     DemoProfile("Demo: picky", "DEMO_PICKY", "Accepts a few SOP classes only."),
     DemoProfile("Demo: slow", "DEMO_SLOW", "Answers each instance after a pause."),
-    DemoProfile("Demo: refuses us", "DEMO_REFUSE", "Does not recognise our AE title."),
+    DemoProfile("Demo: refuses us", REFUSES, "Does not recognise our AE title."),
 )
 
 
@@ -50,6 +51,8 @@ def prepare_demo() -> list[Send]:
                 sources=[folder],
                 requested_by=ACTOR,
                 name=f"pydicom's files to {destination.name}",
+                # Who refuses us would be waited for: one attempt shows it as well.
+                retries=0 if destination.ae_title == REFUSES else None,
                 roots=None,
             ),
             start=True,

@@ -26,6 +26,7 @@ from sender.models import (
 )
 from sender.services import (
     certificates,
+    fairness,
     gate,
     holds,
     limits,
@@ -66,28 +67,39 @@ def is_stopping() -> bool:
 def work(destination_id: int) -> None:
     """Send due batches of a destination, one after another, while it has any and a slot is free.
 
-    Returns at once if all its slots are held: whoever holds one finds the next batch.
+    Returns at once if all its slots are held: whoever holds one finds the next batch. Urgent sends
+    to other destinations take the worker away at the border of a batch.
     """
+    going: int | None = destination_id
+    while going is not None and not is_stopping():
+        going = _work_for(going)
+
+
+def _work_for(destination_id: int) -> int | None:
+    """Work for a destination; return another one if that is more urgent by then."""
+    if gate.next_due(destination_id) is None or fairness.must_wait(destination_id):
+        return None
     destination = Destination.objects.get(pk=destination_id)
     owner = owner_name()
-    if is_stopping() or gate.next_due(destination_id) is None:
-        return
     slot = claim_slot(destination, owner)
     if slot is None:
-        return
+        return None
     try:
-        _work_in_slot(destination, slot, owner)
+        return _work_in_slot(destination, slot, owner)
     finally:
         free_slot(slot)
 
 
-def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> None:
+def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> int | None:
     deadline = time.monotonic() + LONGEST_WORK_SECONDS
     while not is_stopping() and _may_keep(slot, destination):
-        lease = claim_batch(destination.pk, owner)
+        urgent = fairness.more_urgent_than(destination.pk)
+        lease = claim_batch(destination.pk, owner) if urgent is None else None
         if lease is None:
-            if not _await_due(destination.pk):
-                return
+            if urgent is not None:
+                tickets.issue_work(destination.pk)
+            if urgent is not None or not _await_due(destination.pk):
+                return urgent
             continue
         is_answered = transfer.run_batches(
             lease, slot, is_stopping=is_stopping, next_batch=_follower(owner, deadline)
@@ -95,7 +107,8 @@ def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> None
         if not is_answered or time.monotonic() >= deadline:
             # Others have their turn first.
             tickets.issue_work(destination.pk)
-            return
+            return None
+    return None
 
 
 def _may_keep(slot: SlotLease, destination: Destination) -> bool:
@@ -108,6 +121,8 @@ def _follower(owner: str, deadline: float = math.inf) -> transfer.NextBatch:
 
     def claim(batch: SendBatch) -> BatchLease | None:
         if time.monotonic() >= deadline or is_stopping():
+            return None
+        if not batch.send.inline and fairness.more_urgent_than(batch.destination_id) is not None:
             return None
         return claim_follower(batch, owner)
 
@@ -294,7 +309,7 @@ def _issue_probes(now: datetime) -> None:
     """Have blocked destinations asked whose time has come, unless people hold them back."""
     for hold in holds.due_probes(now).select_related("destination"):
         assert hold.destination is not None
-        if holds.is_worth_asking(hold, now) and gate.of_people(hold.destination) is None:
+        if gate.of_people(hold.destination) is None:
             tickets.issue_probe(hold.pk)
 
 
@@ -314,7 +329,7 @@ def _reissue_work(now: datetime) -> None:
         .order_by("-most_urgent", "destination_id")
     )
     for row in due:
-        wanted = min(row["batches"], room, _free_slots(row["destination_id"], now))
+        wanted = min(row["batches"], room, fairness.free_slots(row["destination_id"]))
         if wanted <= 0 or not _is_due_soon(row["destination_id"], now):
             continue
         for _ in range(wanted):
@@ -325,14 +340,6 @@ def _reissue_work(now: datetime) -> None:
 def _is_due_soon(destination_id: int, now: datetime) -> bool:
     due = gate.next_due(destination_id)
     return due is not None and due <= now + timedelta(seconds=LONGEST_WAIT_SECONDS)
-
-
-def _free_slots(destination_id: int, now: datetime) -> int:
-    destination = Destination.objects.get(pk=destination_id)
-    return destination.slots.filter(
-        Q(lease_until__isnull=True) | Q(lease_until__lt=now),
-        number__lte=limits.associations_now(destination_id, now),
-    ).count()
 
 
 def _finish_sends() -> None:

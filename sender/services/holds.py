@@ -34,7 +34,7 @@ SYSTEM = "system"
 LONGEST_REASON = 400
 LONGEST_PAUSE = timedelta(days=366)
 IDLE_PROBES = timedelta(days=1)
-"""A blocked destination for which nothing waits is asked for so long."""
+"""A blocked destination for which nothing waits is asked for so long; the next send finds out."""
 PROBE_SECONDS = 30.0
 """Beside the destination's own timeouts, how long one who tries keeps others from trying."""
 _OF_ENGINE = (HoldKind.BLOCKED, HoldKind.BREAKER)
@@ -91,10 +91,14 @@ def resume(hold: Hold, actor: str) -> None:
 
 
 def end_expired(now: datetime) -> None:
-    """End pauses whose time is over."""
+    """End pauses whose time is over, and blocks for which nothing waits any more."""
     for hold in Hold.objects.filter(ended_at=None, until__lte=now).select_related("destination"):
         with transaction.atomic():
             _end(hold, SYSTEM, hold.until or now)
+    for hold in due_probes(now).select_related("destination"):
+        if not is_worth_asking(hold, now):
+            with transaction.atomic():
+                _end(hold, SYSTEM, now)
 
 
 # What the engine does
@@ -232,9 +236,9 @@ def _of_engine(destination_id: int) -> Hold | None:
 def _lock(destination: Destination | None) -> None:
     """Keep others from setting a hold of the destination (of any, for all) in this transaction."""
     if destination is None:
-        Installation.objects.select_for_update().get()
+        Installation.objects.select_for_update(no_key=True).get()
     else:
-        Destination.objects.select_for_update().get(pk=destination.pk)
+        Destination.objects.select_for_update(no_key=True).get(pk=destination.pk)
 
 
 def _began_before(attempt: UUID | None, hold: Hold) -> bool:

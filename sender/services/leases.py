@@ -194,7 +194,7 @@ def _claim(
 def _claim_alone(claim: BatchLease, owner: str, destination_id: int) -> bool:
     """Claim a batch that may only run while no other does."""
     with transaction.atomic():
-        Destination.objects.select_for_update().get(pk=destination_id)
+        Destination.objects.select_for_update(no_key=True).get(pk=destination_id)
         at_work = SendBatch.objects.filter(destination_id=destination_id, state=BatchState.RUNNING)
         return not at_work.exists() and _take(claim, owner)
 

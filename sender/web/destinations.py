@@ -9,13 +9,15 @@ from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from sender.analytics import overview
 from sender.analytics.history import HistoryQuery, find_associations
 from sender.analytics.rates import RateQuery, acceptance, last_days, totals
-from sender.models import Association, ContextTemplate, Destination, Enquiry
-from sender.services import enquiries
+from sender.models import Association, AssociationScope, ContextTemplate, Destination, Enquiry
+from sender.negotiation.profiles import Limits
+from sender.services import enquiries, gate, parked
 from sender.services.destinations import (
     DestinationFacts,
     InvalidDestination,
@@ -24,6 +26,7 @@ from sender.services.destinations import (
     change_destination,
 )
 from sender.web.access import needs
+from sender.web.control import OverrideForm
 
 PER_PAGE = 50
 FIELDS = tuple(DestinationFacts.__dataclass_fields__)
@@ -49,7 +52,14 @@ class DestinationForm(_ModelForm):
             "answer_timeout": "C-STORE answer, seconds",
             "maximum_length": "Maximum length received, bytes",
             "max_associations": "Associations at once",
-            "retries": "Automatic attempts after the first",
+            "retries": "Automatic attempts per instance after the first",
+            "windows": "Windows: when it may be sent to",
+            "profile": "Limits by time of day",
+            "bytes_per_second": "Bytes per second",
+            "instances_per_second": "Instances per second",
+            "instances_per_association": "Instances per association",
+            "association_scope": "One association carries",
+            "sends_parked": "Send what waits for a fix as soon as a negotiation accepts it",
             "enabled": "Enabled: sends may go there",
             "tls": "TLS",
         }
@@ -61,8 +71,27 @@ class DestinationForm(_ModelForm):
             "tls_cert_file": "On the sender's host; only if they ask for one.",
             "tls_server_name": "Empty: the address.",
             "address": "Host name or IP address.",
+            "windows": "Like mon-fri 20:00-06:00; sat,sun 00:00-24:00, in the site's time zone. "
+            "Empty: at any time.",
+            "profile": "One line each, like mon-fri 07:00-18:00: 2 MB/s, 10/s, 1 association. "
+            "The first whose times fit counts.",
+            "bytes_per_second": "Of all its associations together. Empty: no limit.",
+            "instances_per_second": "Of all its associations together. Empty: no limit.",
+            "instances_per_association": "Empty: no limit.",
         }
-        widgets = {"notes": forms.Textarea(attrs={"rows": 3})}
+        widgets = {
+            "notes": forms.Textarea(attrs={"rows": 3}),
+            "windows": forms.TextInput(attrs={"spellcheck": "false"}),
+            "profile": forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["association_scope"].required = False
+
+    def clean_association_scope(self) -> str:
+        """What was not said is as it is by default."""
+        return self.cleaned_data["association_scope"] or AssociationScope.STUDIES.value
 
     def validate_unique(self) -> None:
         """Leave it to the service, which says it in its own words."""
@@ -103,7 +132,7 @@ def destinations(request: HttpRequest) -> HttpResponse:
 @needs("read")
 def destination(request: HttpRequest, number: int) -> HttpResponse:
     """Show one destination: its facts, what it takes and its latest associations."""
-    found = get_object_or_404(Destination, pk=number)
+    found = get_object_or_404(Destination.objects.select_related("pace"), pk=number)
     first, last = last_days(30)
     query = RateQuery(first, last, destination_id=found.pk)
     echoed = Association.objects.filter(destination=found, trigger="echo").order_by("-started_at")
@@ -120,7 +149,22 @@ def destination(request: HttpRequest, number: int) -> HttpResponse:
         "revisions": found.revisions.count(),
         "certificates": found.certificates.all() if found.tls else [],
     }
-    return render(request, "sender/destination.html", context)
+    return render(request, "sender/destination.html", context | _standing(found))
+
+
+def _standing(found: Destination) -> dict[str, Any]:
+    """Return how a destination stands: what holds it back, its limits, what waits for a fix."""
+    until = found.window_override_until
+    return {
+        "closed": gate.look(found.pk).closed,
+        "limits": Limits(
+            found.bytes_per_second, found.instances_per_second, found.max_associations
+        ),
+        "overridden": until is not None and until > timezone.now(),
+        "override": OverrideForm(),
+        "past_holds": found.holds.filter(ended_at__isnull=False)[:10],
+        "parked": [(pair, parked.parked_instances(found, pair)) for pair in found.parked.all()],
+    }
 
 
 @needs("configure")

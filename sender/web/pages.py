@@ -8,11 +8,14 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
-from sender.models import Send
+from sender.models import Hold, Send
 from sender.models.sends import ENDED_STATES, SendState
+from sender.services.gate import describe, holds_in_force
 from sender.services.heartbeat import sender_state
 from sender.services.users import role_of
 from sender.web.policy import THEME_COOKIE
+
+MOST_HOLDS = 20
 
 
 def chrome(request: HttpRequest) -> dict[str, Any]:
@@ -24,11 +27,17 @@ def chrome(request: HttpRequest) -> dict[str, Any]:
         "environment_label": settings.ENVIRONMENT_LABEL,
         "sender_state": SimpleLazyObject(sender_state),
         "open_sends": SimpleLazyObject(_open_sends),
+        "holds": SimpleLazyObject(_holds),
         "role": SimpleLazyObject(lambda: role_of(request.user)),
         "section": request.resolver_match.url_name.split("_")[0]
         if request.resolver_match and request.resolver_match.url_name
         else "",
     }
+
+
+def _holds() -> list[tuple[Hold, str]]:
+    """Return what holds sending back now, with what is said of it."""
+    return [(hold, describe(hold)) for hold in holds_in_force()[:MOST_HOLDS]]
 
 
 def _open_sends() -> int:

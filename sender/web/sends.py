@@ -5,21 +5,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_POST
 
+from sender.analytics import outlook, studies
 from sender.analytics import sends as accounts
-from sender.analytics import studies
 from sender.models import ContextTemplate, Destination, Send, SendItem, SendState, StudyPart
 from sender.models.sends import ENDED_STATES
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
-from sender.services import again, sending
+from sender.services import again, control, gate, sending
 from sender.web.access import may, needs
+from sender.web.control import OverrideForm
 from sender.web.exports import csv_response
 
 PER_PAGE = 50
@@ -165,6 +164,8 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "is_live": not found.is_ended and not (is_draft and found.planned_at),
         "poll_seconds": 10 if found.state == SendState.PAUSED else 2,
         "sees_identifiers": may(request.user, "read_identifiers"),
+        "override": OverrideForm(),
+        "can_pause": found.state in control.PAUSABLE and not found.control,
     }
     if is_draft:
         return context
@@ -179,27 +180,13 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "kinds": accounts.kinds(found),
         "studies": studies.summary_of(found),
         "associations": accounts.associations_of(found),
-        "can_retry": found.state in (SendState.PARTIAL, SendState.FAILED)
+        "closed": None if found.is_ended else gate.why_closed(found),
+        "outlook": None if found.is_ended or not found.planned_at else outlook.outlook(found),
+        "waiting": accounts.waiting_batches(found),
+        "may_retry": found.state in again.MAY_BE_RETRIED,
+        "can_retry": found.state in again.MAY_BE_RETRIED
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
     }
-
-
-@needs("operate")
-@require_POST
-def send_command(request: HttpRequest, number: int, verb: str) -> HttpResponse:
-    """Start, cancel or retry a send."""
-    found = _find(number)
-    actor = request.user.get_username()
-    commands = {
-        "start": sending.start_send,
-        "cancel": sending.cancel_send,
-        "retry": again.retry_failed,
-    }
-    try:
-        commands[verb](found, actor)
-    except sending.WrongState as error:
-        messages.error(request, str(error))
-    return redirect("send", number)
 
 
 @needs("operate")

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 from django.utils.html import format_html
@@ -13,7 +14,7 @@ from django.utils.safestring import SafeString
 from sender.analytics.overview import Strip
 from sender.analytics.schedules import RunOutcome
 from sender.models import SendState
-from sender.negotiation import sop_classes, syntaxes
+from sender.negotiation import retry, sop_classes, syntaxes
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Verdict
 from sender.web import words
 from sender.web.access import may
@@ -121,6 +122,12 @@ def conversion(value: str) -> str:
 def trigger(value: str) -> str:
     """Say what an association was opened for."""
     return words.TRIGGERS.get(value, value)
+
+
+@register.filter
+def rule(name: str) -> str:
+    """Say what a retry rule means and what follows."""
+    return retry.describe(name, base_seconds=settings.RETRY_BASE_SECONDS)
 
 
 @register.inclusion_tag("sender/_badge.html")

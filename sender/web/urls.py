@@ -4,6 +4,7 @@ from django.urls import path
 
 from sender.web import (
     context_templates,
+    control,
     dashboard,
     destinations,
     history,
@@ -39,6 +40,17 @@ urlpatterns = [
         destinations.destination_negotiate,
         name="destination_negotiate",
     ),
+    path("destinations/<int:number>/pause/", control.destination_pause, name="destination_pause"),
+    path(
+        "destinations/<int:number>/override/",
+        control.destination_override,
+        name="destination_override",
+    ),
+    path(
+        "destinations/<int:number>/parked/", control.destination_parked, name="destination_parked"
+    ),
+    path("pause/", control.pause_all, name="pause_all"),
+    path("holds/<int:number>/resume/", control.hold_resume, name="hold_resume"),
     path("enquiries/<int:number>/", destinations.destination_enquiry, name="destination_enquiry"),
     path("templates/", context_templates.templates, name="templates"),
     path("templates/add/", context_templates.template_add, name="template_add"),
@@ -68,7 +80,6 @@ urlpatterns = [
     path("sends/<int:number>/studies.csv", studies.send_studies_csv, name="send_studies_csv"),
     path("studies/<str:uid>/", studies.study, name="study"),
     path("sends/<int:number>/cancelling/", sends.send_cancel, name="send_cancel"),
-    path("sends/<int:number>/<str:verb>/", sends.send_command, name="send_command"),
     path("schedules/", schedules.schedules, name="schedules"),
     path("schedules/add/", schedules.schedule_add, name="schedule_add"),
     path("schedules/preview/", schedules.schedule_preview, name="schedule_preview"),
@@ -78,6 +89,11 @@ urlpatterns = [
     path("schedules/<int:number>/change/", schedules.schedule_change, name="schedule_change"),
     path("schedules/<int:number>/deleting/", schedules.schedule_delete, name="schedule_delete"),
     path("schedules/<int:number>/<str:verb>/", schedules.schedule_command, name="schedule_command"),
+    path("sends/<int:number>/again/", control.send_again, name="send_again"),
+    path("sends/<int:number>/retry-some/", control.send_retry, name="send_retry"),
+    path("sends/<int:number>/priority/", control.send_priority, name="send_priority"),
+    path("sends/<int:number>/override/", control.send_override, name="send_override"),
+    path("sends/<int:number>/<str:verb>/", control.send_command, name="send_command"),
     path("history/", history.history, name="history"),
     path("history.csv", history.history_csv, name="history_csv"),
     path("history.json", history.history_json, name="history_json"),

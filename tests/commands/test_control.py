@@ -22,9 +22,10 @@ def studies(tmp_path: Path) -> str:
 def test_a_destination_is_added_with_its_times_and_limits(run: Run) -> None:
     done = run(
         "destination", "add", "pacs", "--ae-title", "PACS", "--address", "127.0.0.1",
-        "--port", "104", "--window", "mon-fri 20:00-06:00",
-        "--profile", "daily 08:00-18:00: 2 MB/s", "--bytes-per-second", "1000000", "--instances-per-second", "20",
-        "--instances-per-association", "500", "--association-scope", "study", "--sends-parked",
+        "--port", "104", "--window", "mon-fri 20:00-06:00", "--sends-parked",
+        "--profile", "daily 08:00-18:00: 2 MB/s", "--association-scope", "study",
+        "--bytes-per-second", "1000000", "--instances-per-second", "20",
+        "--instances-per-association", "500",
     )  # fmt: skip
     assert done.code == 0
     pacs = Destination.objects.get()

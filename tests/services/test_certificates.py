@@ -63,9 +63,7 @@ def test_an_old_and_a_new_authority_are_trusted_side_by_side(tmp_path: Path) -> 
 
 def test_a_new_chain_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     to = at(1, tmp_path, AUTHORITY)
-    first, second = (
-        AUTHORITY.issue_cert("127.0.0.1").cert_chain_pems[0].bytes() for _ in range(2)
-    )
+    first, second = (AUTHORITY.issue_cert("127.0.0.1").cert_chain_pems[0].bytes() for _ in range(2))
     for pem in (first, second, second):
         encoded = ssl.PEM_cert_to_DER_cert(pem.decode())
         certificates.note_chain(to.pk, (encoded,), holds=True, association=factories.SOME_UID)

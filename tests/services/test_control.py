@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from django_q.models import OrmQ
+from pytest_django import Settings
 
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import (
@@ -23,7 +25,18 @@ from sender.models import (
     SendState,
 )
 from sender.negotiation import retry
-from sender.services import control, engine, gate, holds, leases, planner, sending
+from sender.negotiation.outcomes import AssociationKind
+from sender.services import (
+    control,
+    engine,
+    fairness,
+    gate,
+    holds,
+    leases,
+    planner,
+    sending,
+    tickets,
+)
 from sender.services.gate import By
 from sender.services.holds import InvalidHold
 from sender.services.sending import WrongState
@@ -392,3 +405,39 @@ def _run_inline(send_id: int) -> None:
         engine.run_inline(Send.objects.get(pk=send_id))
     finally:
         connection.close()
+
+
+def test_an_urgent_send_to_another_destination_takes_the_worker_at_the_border_of_a_batch(
+    store: Store, tmp_path: Path
+) -> None:
+    bulk, other = slow(store), slow(store, name="other")
+    one = planned(bulk, write_studies(tmp_path / "a", 3, root="1.5"))
+    split_by_study(one)
+    two = planned(other, write_studies(tmp_path / "b", 1, root="1.6"))
+    with background(workers=1):
+        OrmQ.objects.all().delete()  # only the worker's own attention brings it there
+        tickets.issue_work(bulk.pk)
+        await_first(store, 1)
+        control.set_priority(two, "anna", 100)
+        OrmQ.objects.all().delete()
+        await_true(lambda: state_of(two) == SendState.SUCCEEDED, "the urgent one's end", 30)
+        assert outcomes(one)["pending"] >= 3
+        await_true(lambda: state_of(one) == SendState.SUCCEEDED, "the end", 30)
+
+
+def test_destinations_that_fail_hold_a_quarter_of_the_workers_at_most(
+    settings: Settings,
+) -> None:
+    settings.WORKERS = 8
+    bad = [factories.destination(f"bad {number}") for number in range(3)]
+    good = factories.destination("good")
+    for to in bad:
+        factories.recorded(to, factories.outcome(kind=AssociationKind.TCP_FAILED))
+    assert [fairness.is_doubtful(to.pk) for to in (*bad, good)] == [True, True, True, False]
+    for to in bad[:2]:
+        assert not fairness.must_wait(to.pk)
+        assert leases.claim_slot(to, leases.owner_name()) is not None
+    assert fairness.must_wait(bad[2].pk)
+    assert not fairness.must_wait(good.pk)
+    factories.recorded(bad[2])
+    assert not fairness.must_wait(bad[2].pk), "it works again"

@@ -512,3 +512,13 @@ def test_a_send_is_sent_again_on_purpose_with_a_reason(
     assert (repeated.again_of, repeated.again_reason) == (send, "the archive was restored")
     entry = AuditEntry.objects.get(action="send.create", subject=str(repeated.pk))
     assert entry.facts["reason"] == "the archive was restored"
+
+
+def test_a_block_for_which_nothing_waits_ends_after_a_day(pacs: Destination, folder: Path) -> None:
+    failed_send(pacs, folder)
+    engine.tick("test")
+    assert Hold.objects.active().exists()
+    earlier = timezone.now() - holds.IDLE_PROBES
+    Hold.objects.update(probe_at=timezone.now(), started_at=earlier)
+    engine.tick("test")
+    assert not Hold.objects.active().exists()

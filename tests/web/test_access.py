@@ -6,8 +6,18 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 
-from sender.models import ROLES, Association, ContextTemplate, Destination, Enquiry, Send, Trigger
+from sender.models import (
+    ROLES,
+    Association,
+    ContextTemplate,
+    Destination,
+    Enquiry,
+    Hold,
+    Send,
+    Trigger,
+)
 from sender.services import schedule_runs, sources
 from sender.services.enquiries import verification_version
 from sender.web import urls
@@ -53,6 +63,15 @@ NEEDS = {
     "send_new": "operate",
     "send_cancel": "operate",
     "send_command": "operate",
+    "send_again": "operate",
+    "send_retry": "operate",
+    "send_priority": "operate",
+    "send_override": "operate",
+    "pause_all": "operate",
+    "hold_resume": "operate",
+    "destination_pause": "operate",
+    "destination_override": "operate",
+    "destination_parked": "operate",
     "destination_echo": "operate",
     "destination_negotiate": "operate",
     "destination_add": "configure",
@@ -71,6 +90,8 @@ NEEDS = {
 POST_ONLY = {
     "send_command", "schedule_command", "destination_echo", "destination_negotiate", "sign_out",
     "preferences",
+    "send_retry", "send_priority", "send_override", "hold_resume", "destination_override",
+    "destination_parked",
 }  # fmt: skip
 
 
@@ -101,6 +122,7 @@ def arguments(
     )
     schedule = factories.schedule(sources.sample_folder(), destination)
     run = schedule_runs.check_now(schedule, "test")
+    hold = Hold.objects.create(kind="pause", reason="x", set_by="test", ended_at=timezone.now())
     found: dict[str, list[object]] = {
         "schedule": [schedule.pk],
         "schedule_runs": [schedule.pk],
@@ -112,6 +134,7 @@ def arguments(
         "destination_enquiry": [enquiry.pk],
         "send_command": [send.pk, "start"],
         "study": ["1.2.3"],
+        "hold_resume": [hold.pk],
         "template_version": [template.pk, 1],
         "template_json": [template.pk, 1],
     }

@@ -1,0 +1,88 @@
+"""Whose turn a worker is: urgent sends come first, and what hangs gets few workers.
+
+Workers of a host are few, and one that waits for a silent peer does nothing else. So destinations
+that failed lately, or hang, may together hold a quarter of them (design README, decision 19).
+"""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from sender.models import (
+    Association,
+    AssociationAttempt,
+    DestinationSlot,
+    Send,
+    SendState,
+)
+from sender.models.sends import URGENT
+from sender.negotiation.outcomes import Ended
+from sender.services import gate, limits
+
+LATELY = timedelta(minutes=10)
+HANGS = timedelta(seconds=3)
+"""An association that carried nothing for so long may well go on like that."""
+MOST_LOOKED_AT = 8
+
+
+def more_urgent_than(destination_id: int) -> int | None:
+    """Return another destination for which an urgent send could go now; None: stay here."""
+    urgent = Send.objects.filter(
+        priority__gte=URGENT,
+        state__in=(SendState.QUEUED, SendState.RUNNING),
+        control="",
+        inline=False,
+        planned_at__isnull=False,
+    )
+    numbers = list(urgent.order_by("id").values_list("destination_id", flat=True)[:MOST_LOOKED_AT])
+    if destination_id in numbers:
+        return None
+    return next((number for number in dict.fromkeys(numbers) if _could_go(number)), None)
+
+
+def _could_go(destination_id: int) -> bool:
+    now = timezone.now()
+    way = gate.look(destination_id)
+    if way.closed is not None or not free_slots(destination_id):
+        return False
+    due = gate.may_begin(destination_id, way).filter(priority__gte=URGENT, next_attempt_at__lte=now)
+    return due.exists()
+
+
+def free_slots(destination_id: int) -> int:
+    """Return how many further associations a destination may have now."""
+    now = timezone.now()
+    slots = DestinationSlot.objects.filter(
+        destination_id=destination_id,
+        number__lte=limits.associations_now(destination_id, now),
+    )
+    return slots.count() - slots.filter(lease_until__gte=now).count()
+
+
+def must_wait(destination_id: int) -> bool:
+    """Tell whether enough workers of this host are with destinations that don't work."""
+    if not is_doubtful(destination_id):
+        return False
+    held = DestinationSlot.objects.filter(
+        lease_until__gte=timezone.now(), owner__startswith=f"{settings.SENDER_HOST}:"
+    )
+    others = held.exclude(destination_id=destination_id).values_list("destination_id", flat=True)
+    return sum(map(is_doubtful, others)) >= max(1, settings.WORKERS // 4)
+
+
+def is_doubtful(destination_id: int) -> bool:
+    """Tell whether a destination failed lately, or hangs, and had no success since."""
+    since = timezone.now() - LATELY
+    lately = Association.objects.filter(
+        destination_id=destination_id, started_at__gte=since
+    ).order_by()
+    if lately.filter(ended=Ended.RELEASED).exists():
+        return False
+    hanging = AssociationAttempt.objects.filter(
+        destination_id=destination_id,
+        closed_at__isnull=True,
+        started_at__lte=timezone.now() - HANGS,
+        instances__isnull=True,
+    )
+    return lately.exists() or hanging.exists()

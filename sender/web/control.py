@@ -1,0 +1,240 @@
+"""What people hold back and let go: pauses, windows, priorities, retries, parked data."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from sender.models import Destination, Hold, ParkedPair, Send
+from sender.models.sends import URGENT
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.services import again, control, holds, parked, sending
+from sender.services.again import Subset
+from sender.services.holds import InvalidHold
+from sender.services.sending import InvalidSource, WrongState
+from sender.web.access import needs
+from sender.web.people import safe_next
+
+HOURS = (("", "until it is resumed"), ("1", "for 1 hour"), ("4", "for 4 hours"),
+         ("12", "for 12 hours"), ("24", "for a day"))  # fmt: skip
+NOTHING_CHOSEN = "Nothing was chosen."
+
+
+class PauseForm(forms.Form):
+    """Why sending is paused, and until when."""
+
+    reason = forms.CharField(
+        max_length=200, label="Reason", help_text="Everybody reads it, on every page."
+    )
+    hours = forms.ChoiceField(choices=HOURS, required=False, label="How long")
+    until = forms.DateTimeField(
+        required=False,
+        label="Or until",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )
+
+    @property
+    def end(self) -> datetime | None:
+        """When it ends, as chosen; an exact time counts more than a number of hours."""
+        until: datetime | None = self.cleaned_data["until"]
+        hours = self.cleaned_data["hours"]
+        if until is None and hours:
+            return timezone.now() + timedelta(hours=int(hours))
+        return until
+
+
+class OverrideForm(forms.Form):
+    """For how long windows don't count."""
+
+    hours = forms.TypedChoiceField(choices=HOURS[1:], coerce=int, label="Send outside the windows")
+
+
+class AgainForm(forms.Form):
+    """Why everything is sent again."""
+
+    reason = forms.CharField(
+        max_length=200, label="Reason", help_text="It stands in the audit log and at the new send."
+    )
+
+
+@needs("operate")
+def pause_all(request: HttpRequest) -> HttpResponse:
+    """Pause all sending, with a reason and an end."""
+    form = PauseForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and _pause(request, form, None):
+        return redirect("dashboard")
+    return render(request, "sender/pause_all.html", {"form": form})
+
+
+@needs("operate")
+def destination_pause(request: HttpRequest, number: int) -> HttpResponse:
+    """Pause sending to one destination, with a reason and an end."""
+    found = get_object_or_404(Destination, pk=number)
+    form = PauseForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and _pause(request, form, found):
+        return redirect("destination", number)
+    return render(request, "sender/pause_destination.html", {"form": form, "destination": found})
+
+
+def _pause(request: HttpRequest, form: PauseForm, destination: Destination | None) -> bool:
+    try:
+        holds.pause(
+            destination, reason=form.cleaned_data["reason"], until=form.end, actor=_actor(request)
+        )
+    except InvalidHold as error:
+        form.add_error(None, str(error))
+        return False
+    messages.success(request, f"Paused: {destination or 'all sending'}.")
+    return True
+
+
+@needs("operate")
+@require_POST
+def hold_resume(request: HttpRequest, number: int) -> HttpResponse:
+    """End a hold of any kind."""
+    found = get_object_or_404(Hold.objects.select_related("destination"), pk=number)
+    try:
+        holds.resume(found, _actor(request))
+    except InvalidHold as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"Resumed: {found.destination or 'all sending'}.")
+    return redirect(safe_next(request))
+
+
+@needs("operate")
+@require_POST
+def destination_override(request: HttpRequest, number: int) -> HttpResponse:
+    """Let a destination be sent to outside its windows for a while."""
+    _override(request, get_object_or_404(Destination, pk=number))
+    return redirect("destination", number)
+
+
+@needs("operate")
+@require_POST
+def send_override(request: HttpRequest, number: int) -> HttpResponse:
+    """Let a send run outside its windows for a while."""
+    _override(request, _find(number))
+    return redirect("send", number)
+
+
+def _override(request: HttpRequest, target: Send | Destination) -> None:
+    form = OverrideForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, NOTHING_CHOSEN)
+        return
+    until = timezone.now() + timedelta(hours=form.cleaned_data["hours"])
+    try:
+        control.override_window(target, _actor(request), until)
+    except WrongState as error:
+        messages.error(request, str(error))
+
+
+@needs("operate")
+@require_POST
+def destination_parked(request: HttpRequest, number: int) -> HttpResponse:
+    """Send data that wait for a fix."""
+    found = get_object_or_404(Destination, pk=number)
+    chosen = [int(text) for text in request.POST.getlist("pair") if text.isdecimal()]
+    pairs = ParkedPair.objects.filter(destination=found, pk__in=chosen)
+    if not pairs:
+        messages.error(request, NOTHING_CHOSEN)
+        return redirect("destination", number)
+    count = parked.send_parked(
+        found,
+        [(pair.sop_class_uid, pair.transfer_syntax_uid) for pair in pairs],
+        _actor(request),
+    )
+    messages.success(request, f"{count} instances are sent again, each in its own send.")
+    return redirect("destination", number)
+
+
+@needs("operate")
+@require_POST
+def send_priority(request: HttpRequest, number: int) -> HttpResponse:
+    """Make a send urgent, or usual again."""
+    try:
+        control.set_priority(
+            _find(number), _actor(request), URGENT if request.POST.get("urgent") else 0
+        )
+    except WrongState as error:
+        messages.error(request, str(error))
+    return redirect("send", number)
+
+
+@needs("operate")
+@require_POST
+def send_retry(request: HttpRequest, number: int) -> HttpResponse:
+    """Retry the rows of a send that ended alike, or of one study or SOP class."""
+    given = request.POST
+    subset = Subset(
+        outcomes=frozenset(_outcomes(given.getlist("outcome"))) or again.NOT_ARRIVED,
+        reason=given.get("reason"),
+        study=given.get("study"),
+        sop_class=given.get("sop_class"),
+        transfer_syntax=given.get("transfer_syntax"),
+    )
+    try:
+        count = again.retry_some(_find(number), _actor(request), subset)
+    except WrongState as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{count} instances are tried again.")
+    return redirect("send", number)
+
+
+def _outcomes(words: list[str]) -> list[InstanceOutcome]:
+    return [outcome for outcome in InstanceOutcome if outcome.value in words]
+
+
+@needs("operate")
+def send_again(request: HttpRequest, number: int) -> HttpResponse:
+    """Send everything again on purpose, with a reason."""
+    found = _find(number)
+    form = AgainForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = again.send_again(found, _actor(request), form.cleaned_data["reason"])
+        except (WrongState, InvalidSource) as error:
+            form.add_error(None, str(error))
+        else:
+            return redirect("send", made.pk)
+    return render(request, "sender/send_again.html", {"form": form, "send": found})
+
+
+_COMMANDS: dict[str, Any] = {
+    "start": sending.start_send,
+    "pause": control.pause_send,
+    "resume": control.resume_send,
+    "cancel": sending.cancel_send,
+    "retry": again.retry_failed,
+}
+
+
+@needs("operate")
+@require_POST
+def send_command(request: HttpRequest, number: int, verb: str) -> HttpResponse:
+    """Start, pause, resume, cancel or retry a send."""
+    if verb not in _COMMANDS:
+        raise Http404
+    try:
+        _COMMANDS[verb](_find(number), _actor(request))
+    except WrongState as error:
+        messages.error(request, str(error))
+    return redirect("send", number)
+
+
+def _find(number: int) -> Send:
+    return get_object_or_404(
+        Send.objects.select_related("destination", "template_version__template", "listing"),
+        pk=number,
+    )
+
+
+def _actor(request: HttpRequest) -> str:
+    return request.user.get_username()

@@ -1,0 +1,262 @@
+"""Pages on which people hold sending back and let it go."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+from django.test import Client
+from django.utils import timezone
+
+from sender.models import (
+    ContextTemplate,
+    Destination,
+    DestinationPace,
+    Hold,
+    Listing,
+    ParkedPair,
+    PresentationContextDefinitionList,
+    Send,
+    SendBatch,
+    SendItem,
+    SendState,
+)
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.services import holds, interning
+from tests import factories
+from tests.web.test_pages import text
+
+SignIn = Callable[[str], Client]
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def send(destination: Destination) -> Send:
+    """A send that ended with three instances failed, of two kinds of failure."""
+    made = Send.objects.create(
+        destination=destination,
+        template_version=ContextTemplate.objects.get(name="Derived from files").newest,
+        requested_by="test",
+        state=SendState.FAILED,
+        listing=Listing.objects.create(sources=["/data"], files=3),
+        planned_at=timezone.now(),
+    )
+    batch = SendBatch.objects.create(
+        send=made,
+        number=1,
+        destination=destination,
+        definition_list=PresentationContextDefinitionList.objects.get(
+            pk=interning.definition_list_id(factories.PROPOSAL)
+        ),
+        state="done",
+        next_attempt_at=timezone.now(),
+    )
+    for position, reason in enumerate(["busy", "busy", "odd"], start=1):
+        factories.send_item(
+            made, position=position, uid=f"1.2.3.{position}", path=f"/data/{position}.dcm",
+            outcome=InstanceOutcome.FAILED, reason=reason, batch=batch, rule="out_of_resources",
+        )  # fmt: skip
+    return made
+
+
+def running(send: Send, **facts: object) -> Send:
+    Send.objects.filter(pk=send.pk).update(state=SendState.RUNNING, **facts)
+    SendItem.objects.filter(send=send).update(outcome="pending", reason="", rule="")
+    send.parts.update(pending=F("failed"), failed=0)
+    SendBatch.objects.filter(send=send).update(state="ready")
+    send.refresh_from_db()
+    return send
+
+
+@pytest.mark.parametrize("address", ["/", "/sends/", "/history/", "/password/", "/destinations/1/"])
+def test_every_page_says_what_is_held_by_whom_why_and_until_when(
+    address: str, as_role: SignIn, destination: Destination
+) -> None:
+    until = timezone.now() + timedelta(hours=2)
+    holds.pause(destination, reason="disk change", until=until, actor="anna")
+    address = address.replace("1", str(destination.pk))
+    page = text(as_role("viewer"), address)
+    assert "Sending to pacs is paused by anna: disk change" in page
+    assert until.isoformat() in page
+    assert "/resume/" not in page, "a viewer may not resume"
+    assert "/resume/" in text(as_role("operator"), address)
+
+
+def test_a_hold_tells_nothing_to_those_who_may_not_read(
+    as_role: SignIn, destination: Destination
+) -> None:
+    holds.pause(destination, reason="disk change", until=None, actor="anna")
+    assert "disk change" not in text(as_role("no role"), "/password/")
+
+
+def test_all_sending_is_paused_with_a_reason_and_resumed_by_one_click(as_role: SignIn) -> None:
+    client = as_role("operator")
+    assert "Pause all sending…" in text(client, "/sends/")
+    assert "Pause all sending…" not in text(as_role("viewer"), "/sends/")
+    refused = client.post("/pause/", {"reason": " ", "hours": "4"})
+    assert refused.status_code == 200
+    assert not Hold.objects.exists()
+    client.post("/pause/", {"reason": "network works", "hours": "4"})
+    hold = Hold.objects.get()
+    assert (hold.destination, hold.set_by, hold.reason) == (None, "operator", "network works")
+    assert hold.until is not None
+    assert timedelta(hours=3) < hold.until - timezone.now() <= timedelta(hours=4)
+    page = text(client, "/sends/")
+    assert "All sending is paused by operator: network works" in page
+    gone = client.post(f"/holds/{hold.pk}/resume/", {"next": "/sends/"})
+    assert gone.headers["Location"] == "/sends/"
+    assert not Hold.objects.active().exists()
+    client.post(f"/holds/{hold.pk}/resume/", {"next": "https://evil.example/"})
+    assert "This hold has ended already." in text(client, "/sends/")
+
+
+def test_a_destination_is_paused_until_a_time(as_role: SignIn, destination: Destination) -> None:
+    client = as_role("operator")
+    address = f"/destinations/{destination.pk}/pause/"
+    past = client.post(address, {"reason": "x", "until": "2020-01-01T00:00"})
+    assert "A pause ends in the future" in past.content.decode()
+    client.post(address, {"reason": "disk change", "until": "2999-01-01T00:00"})
+    assert not Hold.objects.exists()
+    tomorrow = (timezone.now() + timedelta(days=1)).replace(second=0, microsecond=0)
+    client.post(address, {"reason": "disk change", "until": f"{tomorrow:%Y-%m-%dT%H:%M}"})
+    assert Hold.objects.get().until == tomorrow
+    again = client.post(address, {"reason": "y", "hours": "1"})
+    assert "paused already, by operator: disk change" in again.content.decode()
+
+
+def test_a_send_is_paused_resumed_and_made_urgent(as_role: SignIn, send: Send) -> None:
+    client = as_role("operator")
+    running(send)
+    address = f"/sends/{send.pk}/"
+    assert "Pause</button>" in text(client, address)
+    client.post(f"{address}pause/")
+    page = text(client, address)
+    assert "Paused by operator." in page
+    assert "Resume</button>" in page
+    client.post(f"{address}resume/")
+    assert "Resume</button>" not in text(client, address)
+    client.post(f"{address}priority/", {"urgent": "1"})
+    assert "Not urgent" in text(client, address)
+    assert set(SendBatch.objects.values_list("priority", flat=True)) == {100}
+    client.post(f"{address}priority/")
+    assert set(SendBatch.objects.values_list("priority", flat=True)) == {0}
+    assert client.post(f"{address}nonsense/").status_code == 404
+
+
+def test_what_keeps_a_send_back_stands_on_its_page(as_role: SignIn, send: Send) -> None:
+    running(send)
+    SendBatch.objects.update(rule="unreachable", detail="Connection refused.")
+    holds.pause(send.destination, reason="disk change", until=None, actor="anna")
+    page = text(as_role("viewer"), f"/sends/{send.pk}/")
+    assert "<strong>Nothing is being sent.</strong>" in page
+    assert "What waits for another attempt" in page
+    assert "The peer could not be reached. It is tried again" in page
+
+
+def test_a_window_is_overridden(as_role: SignIn, send: Send) -> None:
+    running(send, windows="mon-sun 00:00-00:01", zone="Europe/Berlin")
+    client = as_role("operator")
+    page = text(client, f"/sends/{send.pk}/")
+    assert "outside the times at which this send may run" in page
+    assert "Europe/Berlin" in page
+    client.post(f"/sends/{send.pk}/override/", {"hours": "4"})
+    send.refresh_from_db()
+    assert send.window_override_until is not None
+    assert "Nothing is being sent" not in text(client, f"/sends/{send.pk}/")
+    client.post(f"/sends/{send.pk}/override/", {"hours": "9999"})
+    assert "Nothing was chosen." in text(client, f"/sends/{send.pk}/")
+
+
+def test_a_group_of_failures_is_retried_alone(as_role: SignIn, send: Send) -> None:
+    client = as_role("operator")
+    page = text(client, f"/sends/{send.pk}/")
+    assert page.count(f'action="/sends/{send.pk}/retry-some/"') == 2
+    assert "The peer is out of resources (A7xx)." in page
+    assert "retry-some" not in text(as_role("viewer"), f"/sends/{send.pk}/")
+    client.post(f"/sends/{send.pk}/retry-some/", {"outcome": "failed", "reason": "odd"})
+    assert SendItem.objects.get(outcome="pending").position == 3
+    assert "1 instances are tried again." in text(client, f"/sends/{send.pk}/")
+    client.post(f"/sends/{send.pk}/retry-some/", {"reason": "odd"})
+    assert "Nothing in send" in text(client, f"/sends/{send.pk}/")
+
+
+def test_a_send_is_sent_again_only_with_a_reason(as_role: SignIn, send: Send) -> None:
+    from sender.services import sources
+
+    client = as_role("operator")
+    Listing.objects.update(sources=[str(sources.sample_folder())])
+    assert "Send again…" in text(client, f"/sends/{send.pk}/")
+    client.post(f"/sends/{send.pk}/again/", {"reason": ""})
+    assert Send.objects.count() == 1
+    made = client.post(f"/sends/{send.pk}/again/", {"reason": "the archive was restored"})
+    page = text(client, made.headers["Location"])
+    assert f'All of <a href="/sends/{send.pk}/">send {send.pk}</a> once more' in page
+    assert "the archive was restored" in page
+
+
+def test_a_send_that_will_be_late_says_so(as_role: SignIn, send: Send) -> None:
+    running(send, finish_by=timezone.now() - timedelta(minutes=5))
+    page = text(as_role("viewer"), f"/sends/{send.pk}/")
+    assert "<strong>It will be late.</strong>" in page
+    assert "The deadline passed 5 min" in page
+
+
+def test_a_destination_shows_its_limits_its_pace_and_what_held_it(
+    as_role: SignIn, destination: Destination
+) -> None:
+    Destination.objects.update(
+        windows="daily 20:00-20:01", bytes_per_second=2_000_000, profile="daily 08:00-18:00: 10/s"
+    )
+    DestinationPace.objects.create(destination=destination, state={}, detail="Slower: it is busy.")
+    hold = holds.pause(destination, reason="disk change", until=None, actor="anna")
+    holds.resume(hold, "ben")
+    page = text(as_role("operator"), f"/destinations/{destination.pk}/")
+    for words in (
+        "2 MB/s, 1 association", "daily 08:00-18:00: 10/s", "Slower: it is busy.",
+        "Paused by anna: disk change", "ended by ben", "Override the windows",
+    ):  # fmt: skip
+        assert words in page, words
+
+
+def test_parked_data_are_offered_and_sent(
+    as_role: SignIn, send: Send, destination: Destination
+) -> None:
+    SendItem.objects.filter(position=1).update(outcome="unsendable", rule="no_context")
+    send.parts.update(unsendable=1, failed=2)
+    pair = ParkedPair.objects.create(
+        destination=destination,
+        sop_class_uid=factories.CT,
+        transfer_syntax_uid=factories.ELE,
+        offered_at=timezone.now(),
+    )
+    client = as_role("operator")
+    address = f"/destinations/{destination.pk}/"
+    assert "Now accepted" in text(client, address)
+    client.post(f"{address}parked/")
+    assert "Nothing was chosen." in text(client, address)
+    client.post(f"{address}parked/", {"pair": [str(pair.pk)]})
+    assert "1 instances are sent again" in text(client, address)
+    assert SendItem.objects.get(position=1).outcome == "pending"
+
+
+def test_limits_that_cannot_be_are_told_beside_their_fields(as_role: SignIn) -> None:
+    client = as_role("administrator")
+    facts = {
+        "name": "pacs 2", "ae_title": "PACS", "address": "127.0.0.1", "port": "104",
+        "calling_ae_title": "CONCORDAT", "connect_timeout": "10", "tls_timeout": "15",
+        "acse_timeout": "30", "progress_timeout": "60", "answer_timeout": "60",
+        "maximum_length": "131072", "max_associations": "2", "retries": "3", "enabled": "on",
+        "association_scope": "study", "windows": "someday", "profile": "fast",
+        "bytes_per_second": "0",
+    }  # fmt: skip
+    page = client.post("/destinations/add/", facts).content.decode()
+    assert page.count('class="errorlist"') == 3
+    assert not Destination.objects.exists()
+    good = facts | {
+        "windows": "mon-fri 20:00-06:00", "profile": "daily 08:00-18:00: 2 MB/s",
+        "bytes_per_second": "", "sends_parked": "on",
+    }  # fmt: skip
+    client.post("/destinations/add/", good)
+    made = Destination.objects.get()
+    assert (made.windows, made.association_scope) == ("mon-fri 20:00-06:00", "study")
+    assert (made.bytes_per_second, made.sends_parked) == (None, True)
