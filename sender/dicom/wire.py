@@ -1,16 +1,13 @@
 """One TCP connection with a deadline on everything: nothing a peer does can block for ever."""
 
 import contextlib
-import ipaddress
 import selectors
 import socket
 import struct
 import sys
-import threading
 import time
-from typing import Any
 
-from sender.dicom.stalls import keep_alive, read_figures
+from sender.dicom.stalls import read_figures
 from sender.dicom.upper_layer import HEADER_LENGTH, P_DATA
 from sender.negotiation.stalls import Awaited, Stall, TransportFigures, explain_stall
 
@@ -21,21 +18,7 @@ MOST_UNREAD = 1 << 20
 """Bytes that a peer may say while we are sending."""
 LOOK_SECONDS = 0.25
 """How often a wait looks whether what was sent is still arriving."""
-PROBE_SECONDS = 5
-"""A connection that is quiet for so long is probed by the system."""
 Buffer = bytes | memoryview
-
-
-class NameNotResolved(OSError):
-    """The host name can't be resolved; `is_passing` if the name server may answer soon."""
-
-    def __init__(self, message: str, *, is_passing: bool) -> None:
-        super().__init__(message)
-        self.is_passing = is_passing
-
-
-class ConnectFailed(OSError):
-    """No connection: refused, unreachable, or no answer in time."""
 
 
 class ConnectionLost(OSError):
@@ -60,84 +43,6 @@ class Oversized(OSError):
 
 class Spoken(OSError):
     """While we were sending, the peer said something that ends an association; it can be read."""
-
-
-def resolve(address: str, port: int, *, seconds: float) -> list[Any]:
-    """Return the addresses of a host, as getaddrinfo does, within `seconds`.
-
-    The system's resolver can't be told to hurry, so a thread asks it and may be left behind.
-
-    Raises:
-        NameNotResolved: there is no such name, or no answer in time.
-    """
-    if _is_literal(address):
-        return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
-    found: list[Any] = []
-    failures: list[OSError | UnicodeError] = []
-
-    def ask() -> None:
-        try:
-            found.extend(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if found:
-        return found
-    cause, is_passing = f"no answer within {seconds:g} s", True
-    if failures:
-        cause = str(getattr(failures[0], "strerror", "") or failures[0])
-        is_passing = getattr(failures[0], "errno", None) == socket.EAI_AGAIN
-    raise NameNotResolved(
-        f"The host name {address} can't be resolved: {cause}.", is_passing=is_passing
-    )
-
-
-def _is_literal(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True
-
-
-def connect(addresses: list[Any], *, seconds: float) -> socket.socket:
-    """Connect to the first address that answers; all share `seconds`.
-
-    Raises:
-        ConnectFailed: none does; the message gives the last cause.
-    """
-    deadline = time.monotonic() + seconds
-    cause = "no address"
-    for family, kind, protocol, _name, target in addresses:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            break
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(remaining)
-            connection.connect(target)
-        except TimeoutError:
-            connection.close()
-            cause = f"no answer within {seconds:g} s"
-        except OSError as error:
-            connection.close()
-            cause = (error.strerror or str(error)).lower()
-        else:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            keep_alive(connection, seconds=PROBE_SECONDS)
-            return connection
-    raise ConnectFailed(f"The connection failed: {cause}.")
-
-
-def addresses_of(connection: socket.socket) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Return local and peer address with their ports; empty if the connection is gone."""
-    try:
-        return connection.getsockname()[:2], connection.getpeername()[:2]
-    except OSError:
-        return ("", 0), ("", 0)
 
 
 def await_ready(connection: socket.socket, seconds: float, *, is_reading: bool) -> bool:
@@ -314,6 +219,8 @@ class Wire:
         while (length := _pdu_length(received)) > len(received):
             if length > longest:
                 break
+            if patience.left <= 0:  # whatever it says, it does not come to an end
+                raise NoProgress(patience.explain(read_figures(self._socket)))
             self._acknowledge()
             received += self._take(patience)
         if length > longest:
@@ -324,12 +231,11 @@ class Wire:
 
     def _take(self, patience: Patience) -> bytes:
         """Return what has come, or comes while the patience lasts."""
-        while patience.left > 0:
+        while True:
             try:
                 return self._receive()
             except BlockingIOError:
                 self._await(patience)
-        raise NoProgress(patience.explain(read_figures(self._socket)))
 
     def pending(self) -> bytes:
         """Return what was received but not read as a PDU yet."""

@@ -280,25 +280,46 @@ def test_a_peer_that_receives_next_to_nothing_is_left(length: int) -> None:
     assert f"at most {length} bytes" in found.detail
 
 
-def test_small_pdus_carry_everything() -> None:
-    sizes: list[int] = []
+@pytest.mark.parametrize(("limit", "size"), [(8, 300), (129, 5_000), (128, 1_000_001)])
+def test_small_pdus_carry_everything(limit: int, size: int) -> None:
     received: list[bytes] = []
+    lengths: set[int] = set()
 
     def script(conversation: Conversation) -> None:
-        conversation.accept(ALL, information=user_information(128))
+        conversation.accept(ALL, information=user_information(limit))
         asked = conversation.read_request()
         received.append(asked.data)
-        sizes.extend(len(pdu) for pdu in conversation.received[1:])
+        lengths.update(len(pdu) for pdu in conversation.received[1:])
+        conversation.answer(asked)
+        conversation.finish()
+
+    data = (DATA * (size // len(DATA) + 1))[:size]
+    with acceptor(script) as peer:
+        association = associate(peer.port, Timeouts())
+        stored = [o for _, o in association.store_many(iter([request(data=data)]))]
+        association.release()
+    assert stored[0].outcome is InstanceOutcome.SENT
+    assert received == [data]
+    assert max(lengths) <= limit + 6
+    assert max(lengths) % 2 == 0, "fragments are of even length"
+
+
+@pytest.mark.slow
+def test_answers_may_be_six_seconds_late() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        asked = conversation.read_request()
+        conversation.ended.wait(6)
         conversation.answer(asked)
         conversation.finish()
 
     with acceptor(script) as peer:
-        association = associate(peer.port)
-        stored = [outcome for _, outcome in association.store_many(iter([request()]))]
+        association = associate(peer.port, Timeouts())
+        stored = [o for _, o in association.store_many(iter([request()]))]
         association.release()
     assert stored[0].outcome is InstanceOutcome.SENT
-    assert received == [DATA]
-    assert max(sizes) <= 128 + 6
+    assert stored[0].seconds > 5
+    assert association.outcome().ended is Ended.RELEASED
 
 
 def test_extra_and_repeated_answers_are_kept_apart() -> None:
@@ -569,6 +590,26 @@ def test_the_answer_is_due_once_the_peer_has_the_data() -> None:
     assert stored[0].outcome is InstanceOutcome.SENT
 
 
+@pytest.mark.parametrize("ending", ["close", "reset"])
+def test_an_abort_that_comes_with_the_break_is_what_is_told(ending: str) -> None:
+    """In the middle of a large request: our sending breaks before we read what it said."""
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.read_pdu()
+        conversation.send(abort(2, 6))
+        if ending == "reset":
+            conversation.reset()
+
+    with acceptor(script, receive_buffer=1 << 16) as peer:
+        association = associate(peer.port, Timeouts())
+        large = request(data=bytes(64 << 20))
+        stored = [outcome for _, outcome in association.store_many(iter([large]))]
+    assert stored[0].outcome is InstanceOutcome.UNKNOWN
+    found = association.outcome()
+    assert (found.ended, found.abort) == (Ended.ABORTED_BY_PEER, Abort(2, 6))
+
+
 def test_a_fresh_message_id_for_every_request() -> None:
     ids: list[int] = []
 
@@ -761,7 +802,7 @@ def test_a_very_large_instance_needs_little_memory(tmp_path: Path) -> None:
         conversation.finish()
 
     code = f"""
-import resource, sys
+import sys
 from sender.dicom.requestor import FileRange, NetworkRequestor, StoreRequest
 from sender.negotiation.contexts import ContextSpec, Proposal
 from sender.negotiation.peers import Peer
@@ -771,7 +812,8 @@ association = NetworkRequestor().associate(peer, proposal)
 source = FileRange({source.path!r}, 0, {source.size}, {source.mtime_ns})
 (_, outcome), = association.store_many(iter([StoreRequest({CT!r}, "1.2.3", 1, source)]))
 association.release()
-print(outcome.outcome, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+status = open("/proc/self/status").read()  # ru_maxrss would count pytest, which forked this
+print(status.split("VmHWM:")[1].split()[0], outcome.outcome, outcome.detail)
 """
     with acceptor(script) as peer:
         done = subprocess.run(
@@ -781,7 +823,7 @@ print(outcome.outcome, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
             check=True,
             cwd=ROOT,
         )
-    outcome, kilobytes = done.stdout.split()
+    kilobytes, outcome = done.stdout.strip().split(" ", 1)
     assert (outcome, received) == ("sent", [2_100_000_000])
     assert int(kilobytes) < 200_000
 

@@ -136,7 +136,7 @@ def test_a_network_that_is_cut_under_the_data_is_told_by_what_is_not_acknowledge
 def test_a_network_that_is_cut_while_the_answer_is_awaited_is_told_by_probes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sender.dicom.wire.PROBE_SECONDS", 1)
+    monkeypatch.setattr("sender.dicom.connecting.PROBE_SECONDS", 1)
 
     def script(conversation: Conversation) -> None:
         conversation.accept(ALL)
