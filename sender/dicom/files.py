@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sender.dicom.attributes import tag_of
 from sender.dicom.identity import read_instance
@@ -25,8 +26,7 @@ __all__ = [
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A regular file found below a source, or the source itself.
 
     Attributes:
@@ -125,7 +125,8 @@ def _listed(entry: os.DirEntry[str], below: int, folders: list[str]) -> Entry | 
         found = entry.stat(follow_symlinks=False)
     except OSError as error:
         return Unreadable(path, _printable(path[below:]), _cause(error))
-    return _entry(path, _printable(path[below:]), found)
+    relative = path[below:]
+    return _entry(path, relative if relative.isprintable() else _printable(relative), found)
 
 
 def _entry(path: str, relative: str, found: os.stat_result) -> Entry | Unreadable:
