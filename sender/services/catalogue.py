@@ -86,9 +86,10 @@ class Catalogue:
             rows = SourceFile.objects.filter(folder_id=folder_id, name__in=part)
             for name, size, mtime_ns, *rest, reason in rows.values_list(*_KNOWN):
                 entry = names[name]
+                file_id, kind_id, series_id, uid = rest
                 is_same = size == entry.size and mtime_ns == entry.mtime_ns
-                if is_same and CANT_BE_READ not in reason:
-                    file_id, kind_id, series_id, uid = rest
+                is_whole = series_id is not None or reason  # rows of earlier versions have neither
+                if is_same and is_whole and CANT_BE_READ not in reason:
                     series = None if reason else series_id
                     found[entry.path] = Remembered(file_id, kind_id, series, size, uid)
         return found

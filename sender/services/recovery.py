@@ -10,6 +10,8 @@ from sender.models import (
     BatchState,
     DestinationSlot,
     InstanceAttempt,
+    Listing,
+    Send,
     SendBatch,
     SendItem,
 )
@@ -29,6 +31,11 @@ def bury_dead(now: datetime) -> None:
     for owner in set(slots.values_list("owner", flat=True)):
         if is_dead(owner):
             slots.filter(owner=owner).update(lease_until=ended)
+    for planned in (Send.objects, Listing.objects):
+        held = planned.filter(lease_until__gte=now).exclude(owner="")
+        for owner in set(held.values_list("owner", flat=True)):
+            if is_dead(owner):
+                held.filter(owner=owner).update(lease_until=ended)
     batches = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__gte=now)
     for batch_id, fence, owner in list(batches.values_list("id", "fence", "owner")):
         if is_dead(owner) and batches.filter(id=batch_id, fence=fence).update(lease_until=ended):

@@ -26,7 +26,7 @@ from sender.models import (
 from sender.models.sources import stored_path
 from sender.negotiation.instances import ScannedInstance
 from sender.negotiation.selection import Selection, to_document
-from sender.services import listing, walking
+from sender.services import listing, taking, walking
 from sender.services.listing import ScanEnd
 from tests import factories
 
@@ -171,14 +171,15 @@ def _interrupted(found: Listing, monkeypatch: pytest.MonkeyPatch, *, after: int)
 
     def scan_some(entries: Any, **keywords: Any) -> Iterator[Any]:
         nonlocal left
-        if left == 0:
-            raise Killed
-        left -= 1
-        return real(entries, **keywords)
+        for one in real(entries, **keywords):
+            if left == 0:
+                raise Killed
+            left -= 1
+            yield one
 
     real = scanning.scan_many
     with monkeypatch.context() as patch:
-        patch.setattr(listing, "CHUNK", 1)
+        patch.setattr(taking, "CHUNK", 1)
         patch.setattr(scanning, "scan_many", scan_some)
         with pytest.raises(Killed):
             listing.scan_listing(found.pk, "killed", in_slices=False)
@@ -218,7 +219,7 @@ def test_a_scan_goes_on_behind_a_folder_that_can_not_be_read(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    monkeypatch.setattr(listing, "CHUNK", 1)
+    monkeypatch.setattr(taking, "CHUNK", 1)
     monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
     found = make(tmp_path)
     slices = 1
@@ -228,19 +229,22 @@ def test_a_scan_goes_on_behind_a_folder_that_can_not_be_read(
     assert paths(found) == [*made[:8], str(tmp_path / "f1"), *made[12:]]
 
 
+@pytest.mark.parametrize(("window", "turns"), [(20_000, 7), (5, 7), (3, 7), (1, 17)])
 def test_slices_take_turns_and_find_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    window: int, turns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = tree(tmp_path)
-    monkeypatch.setattr(listing, "CHUNK", 3)
+    monkeypatch.setattr(listing, "WINDOW", window)
+    monkeypatch.setattr(taking, "CHUNK", 3)
     monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
     found = make(tmp_path)
     ended = [scan(found, in_slices=True)]
     while ended[-1] is ScanEnd.SLICE_OVER:
         assert (found.owner, found.lease_until) == ("", None)
         ended.append(scan(found, in_slices=True))
-    assert len(ended) == 7
+    assert len(ended) == turns
     assert paths(found) == made
+    assert found.opened == 16
 
 
 def test_files_behind_a_place_need_no_look_at_what_stands_before(

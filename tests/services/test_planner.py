@@ -33,6 +33,7 @@ from sender.services import (
     plan_pages,
     planner,
     sending,
+    taking,
     tallies,
     tickets,
 )
@@ -299,6 +300,25 @@ def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
     assert Send.objects.get(pk=send.pk).planned_at is not None
 
 
+def test_the_tick_frees_what_a_killed_planner_held(folder: Path, issued: list[int]) -> None:
+    from datetime import timedelta
+
+    from django.conf import settings
+    from django.utils import timezone
+
+    from sender.services import recovery
+
+    send = order(folder)
+    later = timezone.now() + timedelta(seconds=60)
+    facts = {"owner": f"{settings.SENDER_HOST}:99999999:0:0", "lease_until": later}
+    Send.objects.filter(pk=send.pk).update(**facts)
+    Listing.objects.update(state=ListingState.SCANNING, **facts)
+    recovery.bury_dead(timezone.now())
+    for row in (Send.objects.get(pk=send.pk), Listing.objects.get()):
+        assert row.lease_until is not None
+        assert row.lease_until < timezone.now()
+
+
 def shared(folder: Path, *, start: bool = True, **facts: Any) -> list[Send]:
     """Order sends of one listing to two destinations with templates of their own."""
     targets = [
@@ -388,15 +408,15 @@ def test_a_send_that_is_cancelled_while_it_is_planned_ends_at_once(
 def test_a_send_that_is_cancelled_while_it_is_listed_ends_at_once(
     start: bool, folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "CHUNK", 2)
+    monkeypatch.setattr(taking, "CHUNK", 2)
     send = order(folder, start=start)
-    real = listing._write
+    real = taking._write
 
     def cancelling(*arguments: Any) -> None:
         real(*arguments)
         sending.cancel_send(Send.objects.get(pk=send.pk), "test")
 
-    monkeypatch.setattr(listing, "_write", cancelling)
+    monkeypatch.setattr(taking, "_write", cancelling)
     planner.plan_send(send.pk)
     send.refresh_from_db()
     assert (send.state, send.owner) == (SendState.CANCELLED, "")

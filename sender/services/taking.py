@@ -1,0 +1,265 @@
+"""What is taken of what stands at the sources: looked up, or read, then judged by the rules."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+
+from django.db import transaction
+from django.utils import timezone
+
+from sender.dicom import scanning
+from sender.dicom.files import Entry
+from sender.models import Listing, ListingEntry, ListingState, Send
+from sender.models.sends import ENDED_STATES
+from sender.negotiation.instances import ScannedInstance, Unreadable
+from sender.negotiation.selection import (
+    Selection,
+    excluded_by,
+    excluded_by_identity,
+    takes_name,
+)
+from sender.services import path_lists
+from sender.services.associating import LEASE_SECONDS
+from sender.services.catalogue import Catalogue, Remembered
+from sender.services.inserting import insert_rows
+from sender.services.walking import Found, Place, Walk
+
+CHUNK = 1000
+"""Entries that are written together."""
+WINDOW = 20_000
+"""Entries that are looked up together; what is not known of them is read in one go."""
+BY_NAME = "file name"
+TOO_YOUNG = "younger than the least age"
+REPEATED = "listed already"
+
+
+class Lost(RuntimeError):
+    """Somebody else scans the listing now."""
+
+
+class Unwanted(RuntimeError):
+    """All sends of the listing were cancelled."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """A listing at work.
+
+    Attributes:
+        wanted: keywords of tags that rules look at, by tag.
+        deadline: when to come back, in seconds of the monotonic clock; None: never.
+        kinds: rows of the kinds of data that were taken.
+        repeated: files that were named once more.
+    """
+
+    listing: Listing
+    owner: str
+    selection: Selection
+    wanted: dict[int, str]
+    deadline: float | None
+    walk: Walk
+    kinds: set[int]
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    excluded: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the slice is over."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    @property
+    def cursor(self) -> dict[str, object]:
+        """What is stored beside the place of a scan."""
+        return {
+            "kinds": sorted(self.kinds),
+            "empty": sorted(self.walk.empty),
+            "repeated": self.repeated,
+        }
+
+
+@dataclass(slots=True)
+class Taken:
+    """What is taken of a chunk."""
+
+    rows: list[Remembered] = field(default_factory=list)
+    excluded: Counter[str] = field(default_factory=Counter)
+    opened: int = 0
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+
+def lease() -> datetime:
+    """Return until when a listing is ours from now on."""
+    return timezone.now() + timedelta(seconds=LEASE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Something at a source, and the rule on names and ages that leaves it out, "" if none."""
+
+    found: Found
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What is known of a window, and what is being read of it.
+
+    Attributes:
+        known: by path, files that nobody has to open.
+        fresh: paths of files that are read.
+        results: of these, in their order.
+    """
+
+    known: Mapping[str, Remembered]
+    fresh: Set[str]
+    results: Iterator[ScannedInstance | Unreadable]
+
+
+def take_window(scan: Scan, window: Sequence[Found]) -> bool:
+    """Look the files of a window up or read them, apply the rules, write the entries.
+
+    Returns False if the slice was over before the window's end.
+
+    Raises:
+        Lost, Unwanted: the listing is not ours any more, or nobody's.
+    """
+    judged = _judge(scan.selection, window)
+    entries = [
+        one.found.entry for one in judged if not one.rule and isinstance(one.found.entry, Entry)
+    ]
+    known = scan.catalogue.known(entries)
+    fresh = [entry for entry in entries if _must_be_read(scan, known.get(entry.path))]
+    results = scanning.scan_many(fresh, wanted=frozenset(scan.wanted))
+    lookup = Lookup(known, {entry.path for entry in fresh}, results)
+    for start in range(0, len(judged), CHUNK):
+        _take(scan, judged[start : start + CHUNK], lookup)
+        if scan.is_over:
+            return start + CHUNK >= len(judged)
+    return True
+
+
+def _judge(selection: Selection, window: Sequence[Found]) -> list[Judged]:
+    """Judge by name and age, once; a path that stands twice is left out the second time."""
+    youngest = time.time_ns() - int(selection.least_age_seconds * 1e9)
+    seen: set[str] = set()
+    judged = []
+    for found in window:
+        entry = found.entry
+        rule = REPEATED if entry.path in seen else ""
+        if not rule and not found.problem:
+            rule = _left_out_by(selection, entry, youngest)
+        seen.add(entry.path)
+        judged.append(Judged(found, rule))
+    return judged
+
+
+def _left_out_by(selection: Selection, entry: Entry | Unreadable, youngest: int) -> str:
+    if selection.patterns and not takes_name(os.path.basename(entry.path), selection.patterns):
+        return BY_NAME
+    is_young = isinstance(entry, Entry) and entry.mtime_ns > youngest
+    return TOO_YOUNG if selection.least_age_seconds and is_young else ""
+
+
+def _must_be_read(scan: Scan, row: Remembered | None) -> bool:
+    """Tell whether a file has to be opened: nobody remembers it, or rules ask for its tags."""
+    if row is None:
+        return True
+    candidate = scan.catalogue.candidate(row) if scan.wanted else None
+    return candidate is not None and not excluded_by_identity(candidate, scan.selection)
+
+
+def _take(scan: Scan, chunk: Sequence[Judged], lookup: Lookup) -> None:
+    """Write a chunk of a window."""
+    entries = [one.found.entry for one in chunk if not one.rule]
+    fresh = sum(entry.path in lookup.fresh for entry in entries)
+    scanned = list(islice(lookup.results, fresh))
+    new = [*scanned, *(entry for entry in entries if isinstance(entry, Unreadable))]
+    scan.catalogue.learn(new)
+    taken = Taken(
+        excluded=Counter(one.rule for one in chunk if one.rule),
+        opened=fresh,
+        problems=[(one.found.line, one.found.problem) for one in chunk if one.found.problem],
+    )
+    with transaction.atomic():
+        remembered = scan.catalogue.remember(new)
+        rows = dict(zip((one.path for one in new), remembered, strict=True))
+        found = [rows.get(entry.path) or lookup.known[entry.path] for entry in entries]
+        if scan.selection.looks_into_data:
+            tags = {o.path: _tags(scan, o) for o in scanned if isinstance(o, ScannedInstance)}
+            for entry, row in zip(entries, found, strict=True):
+                _decide(scan, row, tags.get(entry.path, {}), taken)
+        else:
+            taken.rows = found
+        _write(scan, chunk[-1].found.place, taken)
+
+
+def _tags(scan: Scan, one: ScannedInstance) -> dict[str, str]:
+    return {keyword: one.values.get(tag, "") for tag, keyword in scan.wanted.items()}
+
+
+def _decide(scan: Scan, row: Remembered, tags: dict[str, str], taken: Taken) -> None:
+    """Take a file, or count it for the rule that leaves it out."""
+    candidate = scan.catalogue.candidate(row, tags)
+    rule = excluded_by(candidate, scan.selection) if candidate else ""
+    if rule:
+        taken.excluded[rule] += 1
+    else:
+        taken.rows.append(row)
+
+
+def _write(scan: Scan, place: Place, taken: Taken) -> None:
+    """Write entries and how far the scan is, if the listing is still ours and wanted.
+
+    Raises:
+        Lost, Unwanted: it is not; nothing is written.
+    """
+    listing = scan.listing
+    if not _is_wanted(listing):
+        raise Unwanted
+    catalogue = scan.catalogue
+    insert_rows(
+        ListingEntry,
+        ("listing_id", "number", "file_id", "study_id", "standing"),
+        [
+            (listing.pk, number, row.file_id, catalogue.study_id(row), "")
+            for number, row in enumerate(taken.rows, start=listing.files + 1)
+        ],
+    )
+    path_lists.tell_problems(listing, taken.problems)
+    scan.repeated += taken.excluded.pop(REPEATED, 0)
+    scan.excluded += taken.excluded
+    scan.kinds |= {row.kind_id for row in taken.rows}
+    listing.files += len(taken.rows)
+    listing.opened += taken.opened
+    listing.bytes += sum(row.size for row in taken.rows)
+    listing.cursor = place.to_cursor() | scan.cursor
+    store(
+        scan,
+        files=listing.files,
+        opened=listing.opened,
+        bytes=listing.bytes,
+        cursor=listing.cursor,
+        excluded=dict(scan.excluded),
+    )
+
+
+def _is_wanted(listing: Listing) -> bool:
+    sends = Send.objects.filter(listing=listing)
+    wanted = sends.exclude(control="cancel").exclude(state__in=ENDED_STATES)
+    return wanted.exists() or not sends.exists()
+
+
+def store(scan: Scan, **facts: object) -> None:
+    """Write facts of the listing if it is still ours.
+
+    Raises:
+        Lost: it is not.
+    """
+    mine = Listing.objects.filter(pk=scan.listing.pk, owner=scan.owner, state=ListingState.SCANNING)
+    if not mine.update(lease_until=lease(), **facts):
+        raise Lost
