@@ -5,6 +5,7 @@ from tests.misbehaviour.answers import answers
 from tests.misbehaviour.catalogue import Misbehaviour
 from tests.misbehaviour.connections import connections
 from tests.misbehaviour.moments import aborts, hangs, losses
+from tests.misbehaviour.out_of_turn import answers_out_of_turn
 from tests.misbehaviour.rejections import rejections
 from tests.misbehaviour.releases import releases
 from tests.misbehaviour.sessions import sessions
@@ -19,6 +20,7 @@ EVERYTHING: tuple[Misbehaviour, ...] = (
     *losses(),
     *hangs(),
     *answers(),
+    *answers_out_of_turn(),
     *statuses(),
     *releases(),
     *sizes(),
