@@ -152,6 +152,8 @@ SOURCE_ROOTS: list[Path] | None = _parsed("CONCORDAT_SOURCE_ROOTS", None, _folde
 """Folders that may be read; None: uploads and pydicom's data for the web, all for the shell."""
 RETRY_BASE_SECONDS = _parsed("CONCORDAT_RETRY_BASE_SECONDS", 60.0, _number(0, 86400))
 WORKERS = int(_parsed("CONCORDAT_WORKERS", 8, _number(1, 64)))
+SCAN_PROCESSES = int(_parsed("CONCORDAT_SCAN_PROCESSES", 2, _number(1, 32)))
+CONVERT_PROCESSES = int(_parsed("CONCORDAT_CONVERT_PROCESSES", 2, _number(1, 32)))
 BIND = _text("CONCORDAT_BIND", "127.0.0.1:8000")
 DEMO_PORT = int(_parsed("CONCORDAT_DEMO_PORT", 11113, _number(1, 65535)))
 ENVIRONMENT_LABEL = _text("CONCORDAT_ENVIRONMENT_LABEL")

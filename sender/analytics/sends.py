@@ -2,12 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Count, Min, Sum
 from django.utils import timezone
 
-from sender.models import Association, BatchState, ItemCopy, Send, SendItem, StudyPart
+from sender.models import (
+    Association,
+    BatchState,
+    InstanceAttempt,
+    ItemCopy,
+    Send,
+    SendItem,
+    StudyPart,
+)
 from sender.models.sources import relative_path
 from sender.negotiation.outcomes import InstanceOutcome
 
@@ -177,29 +185,66 @@ def export_rows(send: Send, *, with_identifiers: bool = True) -> Iterator[tuple[
         with_identifiers: with instance UIDs and reasons that name files.
     """
     yield EXPORT_COLUMNS
-    rows = SendItem.objects.filter(send=send).order_by("position")
     copies = _copies(send) if with_identifiers else {}
-    for item_id, uid, outcome, status, attempts, reason, sop_class in rows.values_list(
-        "id",
-        "file__sop_instance_uid",
-        "outcome",
-        "status",
-        "attempts",
-        "reason",
-        "part__kind__sop_class_uid",
-    ).iterator(chunk_size=2000):
-        said = reason
-        if not with_identifiers and not sop_class:
-            said = "not a sendable instance"
-        if item_id in copies:
-            said = "; ".join(filter(None, [said, f"also at {', '.join(copies[item_id])}"]))
-        yield (
-            uid if with_identifiers else "",
-            outcome,
-            "" if status is None else f"{status:04X}",
-            str(attempts),
-            said,
-        )
+    for page in _pages(send):
+        comments = _comments(page) if with_identifiers else {}
+        for row in page:
+            said = row.reason if with_identifiers or row.sop_class else "not a sendable instance"
+            also = f"also at {', '.join(copies[row.item_id])}" if row.item_id in copies else ""
+            yield (
+                row.sop_instance if with_identifiers else "",
+                row.outcome,
+                "" if row.status is None else f"{row.status:04X}",
+                str(row.attempts),
+                "; ".join(filter(None, [said, comments.get(row.item_id, ""), also])),
+            )
+
+
+class _ExportRow(NamedTuple):
+    position: int
+    item_id: int
+    sop_instance: str
+    outcome: str
+    status: int | None
+    attempts: int
+    reason: str
+    sop_class: str
+
+
+_EXPORTED = (
+    "position",
+    "id",
+    "file__sop_instance_uid",
+    "outcome",
+    "status",
+    "attempts",
+    "reason",
+    "part__kind__sop_class_uid",
+)
+_PAGE = 2000
+
+
+def _pages(send: Send) -> Iterator[list[_ExportRow]]:
+    """Yield the rows of a send, page by page, in the order of sending."""
+    after = 0
+    while True:
+        rows = SendItem.objects.filter(send=send, position__gt=after).order_by("position")
+        page = [_ExportRow(*row) for row in rows.values_list(*_EXPORTED)[:_PAGE]]
+        if not page:
+            return
+        after = page[-1].position
+        yield page
+
+
+def _comments(page: list[_ExportRow]) -> dict[int, str]:
+    """Return what the peer itself said of rows that it refused or warned about, by item."""
+    told = [row.item_id for row in page if row.status]
+    attempts = InstanceAttempt.objects.filter(item_id__in=told, error_comment__isnull=False)
+    newest = attempts.order_by("attempt__started_at", "number")
+    return {
+        item_id: f"Error Comment: {text}"
+        for item_id, text in newest.values_list("item_id", "error_comment__text")
+    }
 
 
 def _copies(send: Send) -> dict[int, list[str]]:

@@ -30,11 +30,21 @@ def read_figures(connection: socket.socket) -> TransportFigures | None:
     if _TCP_INFO is None:
         return None
     try:
-        undelivered = fcntl.ioctl(connection, _SIOCOUTQ, bytes(4))
+        queued = fcntl.ioctl(connection, _SIOCOUTQ, bytes(4))
         info = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LONGEST_INFO)
     except (OSError, NameError, ValueError):
         return None
-    return decode_figures(struct.unpack("i", undelivered)[0], info)
+    return decode_figures(struct.unpack("i", queued)[0], info)
+
+
+def undelivered(connection: socket.socket) -> int:
+    """Return how many bytes the peer's system has not acknowledged; 0 where ours can't tell."""
+    if _TCP_INFO is None:
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(connection, _SIOCOUTQ, bytes(4)))[0])
+    except (OSError, NameError, ValueError):
+        return 0
 
 
 def decode_figures(undelivered: int, info: bytes) -> TransportFigures | None:

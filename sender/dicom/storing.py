@@ -129,6 +129,7 @@ class Storing:
             is_early = exchange.wire.has_unread
             self._draw(requests)
             outcome = self._await(store, success)
+            is_early = is_early or exchange.wire.is_arriving
             if is_early and outcome.outcome is not InstanceOutcome.FAILED:
                 exchange.distrust("it came before the data set was whole")
         except SourceFailed as failure:

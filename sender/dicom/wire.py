@@ -7,7 +7,7 @@ import struct
 import sys
 import time
 
-from sender.dicom.stalls import read_figures
+from sender.dicom.stalls import read_figures, undelivered
 from sender.dicom.upper_layer import HEADER_LENGTH, P_DATA
 from sender.negotiation.stalls import Awaited, Stall, TransportFigures, explain_stall
 
@@ -165,6 +165,11 @@ class Wire:
             raise Oversized("The peer sent more than an answer while we were sending.")
 
     @property
+    def is_arriving(self) -> bool:
+        """Whether what was sent is still on its way: an answer now can't be to all of it."""
+        return undelivered(self._socket) > 0
+
+    @property
     def has_unread(self) -> bool:
         """Whether something was received that nobody has read yet."""
         return bool(self._received)
@@ -231,11 +236,12 @@ class Wire:
 
     def _take(self, patience: Patience) -> bytes:
         """Return what has come, or comes while the patience lasts."""
-        while True:
+        while patience.left > 0:
             try:
                 return self._receive()
             except BlockingIOError:
                 self._await(patience)
+        raise NoProgress(patience.explain(read_figures(self._socket)))
 
     def pending(self) -> bytes:
         """Return what was received but not read as a PDU yet."""

@@ -19,6 +19,7 @@ from sender.negotiation import pacing
 from sender.negotiation.outcomes import StoreOutcome
 from sender.services import gate, limits, recording
 from sender.services.associating import RecordedAssociation
+from sender.services.conversions import Conversions
 from sender.services.gate import View
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease, SlotLease, extend_batch, extend_slot
@@ -72,6 +73,7 @@ class Passage:
         stopping: nothing more is to be begun.
         ends_at: when what is in flight is cut off (of the monotonic clock); None: it may finish.
         is_interrupted: we cut it off.
+        conversions: of the data that no context carries as they are.
         pacer: how fast it may go; None: nothing is limited.
         in_use: associations that are open to the destination, this one included.
         answers: outcomes that nobody has taken in for the pace yet.
@@ -80,6 +82,7 @@ class Passage:
     opened: RecordedAssociation
     slot: SlotLease
     is_stopping: Callable[[], bool]
+    conversions: Conversions = field(default_factory=Conversions)
     pacer: SharePacer | None = None
     number: int = 0
     run: Run | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -134,7 +135,9 @@ def take_window(scan: Scan, window: Sequence[Found]) -> bool:
     ]
     known = scan.catalogue.known(entries)
     fresh = [entry for entry in entries if _must_be_read(scan, known.get(entry.path))]
-    results = scanning.scan_many(fresh, wanted=frozenset(scan.wanted))
+    results = scanning.scan_many(
+        fresh, wanted=frozenset(scan.wanted), processes=settings.SCAN_PROCESSES
+    )
     lookup = Lookup(known, {entry.path for entry in fresh}, results)
     for start in range(0, len(judged), CHUNK):
         _take(scan, judged[start : start + CHUNK], lookup)

@@ -7,10 +7,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from django.db import DatabaseError, transaction
 
-from sender.dicom import encoding, files
+from sender.dicom.encoding import ConversionFailed, EncodedDataset, SourceUnusable
 from sender.dicom.requestor import FileRange, Requestor, StoreRequest
 from sender.models import SendBatch, SendState, Trigger
 from sender.models.reading import proposal_of
@@ -23,7 +24,7 @@ from sender.negotiation.outcomes import (
     StoreOutcome,
 )
 from sender.negotiation.retry import RetryDecision, Stops
-from sender.services import parked, passages, recording, sending
+from sender.services import conversions, parked, passages, recording, sending
 from sender.services.associating import Errand, associate, record_refusal
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease, SlotLease, extend_batch
@@ -35,6 +36,7 @@ from sender.services.results import (
     Tried,
     change_of,
     change_of_interrupted,
+    due_at,
     due_items,
     write_changes,
 )
@@ -58,6 +60,30 @@ NextBatch = Callable[[SendBatch], BatchLease | None]
 
 class LeaseLost(RuntimeError):
     """Somebody else works on the batch now; what this worker does no longer counts."""
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """An item on its way: what carries it, and its converted data if it had to be converted."""
+
+    item: DueItem
+    choice: Choice
+    converted: EncodedDataset | None = None
+
+    def request(self) -> StoreRequest:
+        """Return the request that stores it."""
+        scanned = self.item.instance
+        return StoreRequest(
+            sop_class=scanned.kind.sop_class,
+            sop_instance=scanned.sop_instance,
+            context_id=self.choice.context_id,
+            source=self.converted.content if self.converted else FileRange.of(scanned),
+        )
+
+    def discard(self) -> None:
+        """Give back what the conversion took."""
+        if self.converted is not None:
+            self.converted.discard()
 
 
 def run_batches(
@@ -213,23 +239,39 @@ def _serve(passage: Passage, run: Run, items: Iterator[DueItem]) -> bool:
 
 
 def _store(passage: Passage, run: Run, items: Iterator[DueItem]) -> None:
-    waiting: dict[str, tuple[DueItem, Choice]] = {}
+    waiting: dict[str, Outgoing] = {}
     association = passage.opened.association
     requests = _requests(passage, run, items, waiting)
     for request, outcome in association.store_many(requests, pacer=passage.pacer):
-        item, choice = waiting.pop(request.sop_instance)
-        _take_result(passage, run, item, choice, outcome)
+        outgoing = waiting.pop(request.sop_instance)
+        outgoing.discard()
+        _take_result(passage, run, outgoing.item, outgoing.choice, outcome)
         if _is_group_full(run):
             _write_group(passage, run)
+    for outgoing in waiting.values():  # drawn, but not begun
+        outgoing.discard()
 
 
 def _requests(
-    passage: Passage,
-    run: Run,
-    items: Iterable[DueItem],
-    waiting: dict[str, tuple[DueItem, Choice]],
+    passage: Passage, run: Run, items: Iterable[DueItem], waiting: dict[str, Outgoing]
 ) -> Iterator[StoreRequest]:
     """Yield a request per item that an accepted context can carry; settle the others here."""
+    for item, choice in conversions.in_order(passage.conversions, _chosen(passage, run, items)):
+        if passage.stopping.is_set():
+            return
+        outgoing = Outgoing(item, choice)
+        if choice.conversion is not Conversion.NONE:
+            outgoing.converted = _converted(passage, run, item)
+            if outgoing.converted is None:
+                continue
+        waiting[item.instance.sop_instance] = outgoing
+        yield outgoing.request()
+
+
+def _chosen(
+    passage: Passage, run: Run, items: Iterable[DueItem]
+) -> Iterator[tuple[DueItem, Choice]]:
+    """Yield items with the context that carries them."""
     options = run.send.template_version.spec.options
     contexts = passage.opened.association.contexts
     choices: dict[object, Choice | Refusal] = {}
@@ -246,37 +288,31 @@ def _requests(
         choice = choices[kind]
         if isinstance(choice, Refusal):
             _park(run, item, choice.reason)
-            continue
-        request = _request(run, item, choice)
-        if request is not None:
-            waiting[item.instance.sop_instance] = (item, choice)
-            yield request
+        else:
+            yield item, choice
 
 
-def _request(run: Run, item: DueItem, choice: Choice) -> StoreRequest | None:
-    """Return the request for an item, converted if need be; None if it can't be made."""
-    scanned = item.instance
-    source: FileRange | bytes = FileRange.of(scanned)
-    if choice.conversion is not Conversion.NONE:
-        if not files.is_unchanged(scanned):
-            change = ItemChange(InstanceOutcome.FAILED, "the file changed after it was listed")
-            run.changes.append(Change(item.item_id, item.part_id, change))
-            return None
-        try:
-            # The choice was made by policy, so data compressed with loss may be decompressed.
-            source = encoding.convert(scanned, choice.transfer_syntax, lossy_allowed=True).content
-        except encoding.ConversionFailed as error:
-            change = ItemChange(
-                InstanceOutcome.UNSENDABLE, str(error)[:600], rule="conversion_failed", tried=False
-            )
-            run.changes.append(Change(item.item_id, item.part_id, change))
-            return None
-    return StoreRequest(
-        sop_class=scanned.kind.sop_class,
-        sop_instance=scanned.sop_instance,
-        context_id=choice.context_id,
-        source=source,
-    )
+def _converted(passage: Passage, run: Run, item: DueItem) -> EncodedDataset | None:
+    """Return an item converted; None if it can't be, which is settled here."""
+    try:
+        return passage.conversions.take(item)
+    except SourceUnusable as error:
+        change = ItemChange(InstanceOutcome.FAILED, str(error)[:600], rule=retry.NOT_SENT.rule)
+    except ConversionFailed as error:
+        change = ItemChange(
+            InstanceOutcome.UNSENDABLE, str(error)[:600], rule="conversion_failed", tried=False
+        )
+    except OSError as error:  # no room for the result, or no process: not the instance's fault
+        logger.error("Nothing can be converted now: %s", error)
+        change = ItemChange(
+            InstanceOutcome.PENDING,
+            f"it could not be converted here: {error.strerror or error}"[:600],
+            rule=retry.LOCAL.rule,
+            retry_at=due_at(retry.LOCAL, 1),
+            tried=False,
+        )
+    run.changes.append(Change(item.item_id, item.part_id, change))
+    return None
 
 
 def _park(run: Run, item: DueItem, reason: str) -> None:

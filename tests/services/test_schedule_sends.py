@@ -148,10 +148,13 @@ def test_the_second_night_sends_only_what_is_new(receiver: Receiver, folder: Pat
     assert (uids(run), account.already_there, account.outcome) == ([uid(9)], 3, "succeeded")
 
 
-def test_last_nights_failures_are_taken_up_again(folder: Path) -> None:
+def test_last_nights_failures_are_taken_up_again(folder: Path, settings: Settings) -> None:
+    settings.RETRY_BASE_SECONDS = 0.01
     port = free_port()
     schedule = factories.schedule(
-        folder, factories.destination(port=port, ae_title="DEMO_SCP", retries=0, connect_timeout=1)
+        folder,
+        factories.destination(port=port, ae_title="DEMO_SCP", retries=0, connect_timeout=1),
+        retries=0,
     )
     first = begin(schedule)
     assert complete(first).outcome == RunOutcome.FAILED

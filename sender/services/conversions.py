@@ -1,0 +1,137 @@
+"""Conversions of a batch: begun before the association is opened, done ahead of their sending.
+
+The peer must not wait for a decoder, and a decoder that crashes must not end a worker: children
+convert (dicom/converting.py), a few instances ahead, while others are sent.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from django.conf import settings
+
+from sender.dicom.converting import Converter, Job
+from sender.dicom.encoding import EncodedDataset
+from sender.negotiation.contexts import Proposal
+from sender.negotiation.instances import DataKind
+from sender.negotiation.matching import Choice, Conversion, choose, conversion_of
+from sender.negotiation.outcomes import ContextOutcome
+from sender.negotiation.rules import TemplateOptions
+from sender.services.results import DueItem
+
+AHEAD = 8
+"""Instances of a batch whose conversion is asked for before they are needed."""
+
+
+@dataclass(slots=True)
+class Conversions:
+    """The conversions of one association; starts nothing until one is asked for."""
+
+    _converter: Converter | None = None
+    _jobs: dict[int, tuple[str, Job]] = field(default_factory=dict)
+    _first: tuple[Job, EncodedDataset | Exception] | None = None
+
+    def ask(self, item: DueItem, transfer_syntax: str) -> None:
+        """Have an item converted; asking again for the same costs nothing."""
+        known = self._jobs.get(item.item_id)
+        if known is not None and known[0] == transfer_syntax:
+            return
+        if known is not None:
+            self._started().cancel(known[1])
+        # Policy has decided already, so data compressed with loss may be decompressed.
+        job = self._started().submit(item.instance, transfer_syntax, lossy_allowed=True)
+        self._jobs[item.item_id] = (transfer_syntax, job)
+
+    def take(self, item: DueItem) -> EncodedDataset:
+        """Wait for an item that was asked for; the caller discards the result.
+
+        Raises: as `Converter.result`.
+        """
+        _, job = self._jobs.pop(item.item_id)
+        if self._first is None or self._first[0] is not job:
+            return self._started().result(job)
+        found, self._first = self._first[1], None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def await_first(self, item: DueItem) -> None:
+        """Wait until an item that was asked for is converted, or can't be."""
+        _, job = self._jobs[item.item_id]
+        try:
+            self._first = (job, self._started().result(job))
+        except Exception as error:  # raised again when the item is taken
+            self._first = (job, error)
+
+    def close(self) -> None:
+        """End the children, and remove what was not taken."""
+        if self._converter is not None:
+            self._converter.close()
+
+    def _started(self) -> Converter:
+        if self._converter is None:
+            folder = Path(settings.DATA_DIR) / "converting"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._converter = Converter(folder=str(folder), processes=settings.CONVERT_PROCESSES)
+        return self._converter
+
+
+def prepare(
+    conversions: Conversions,
+    items: Iterator[DueItem],
+    proposal: Proposal,
+    options: TemplateOptions,
+) -> Iterator[DueItem]:
+    """Begin what has to be converted whatever the peer will answer; return all items again.
+
+    That is what the proposal has no context for in its own syntax. Returns once the first item
+    can be sent.
+    """
+    head = list(islice(items, AHEAD))
+    for item in head:
+        syntax = _expected(item.instance.kind, proposal, options)
+        if syntax:
+            conversions.ask(item, syntax)
+    if head and _expected(head[0].instance.kind, proposal, options):
+        conversions.await_first(head[0])
+    return _chain(head, items)
+
+
+def _chain(head: Sequence[DueItem], rest: Iterator[DueItem]) -> Iterator[DueItem]:
+    yield from head
+    yield from rest
+
+
+def _expected(kind: DataKind, proposal: Proposal, options: TemplateOptions) -> str:
+    """Return the syntax that data will be converted to if all is accepted; "" if they won't be."""
+    if conversion_of(kind, options) is Conversion.NONE:
+        return ""
+    granted = [
+        ContextOutcome(context, negotiated=True, result=0, accepted=context.transfer_syntaxes[0])
+        for context in proposal.contexts
+    ]
+    choice = choose(kind, granted, options)
+    if isinstance(choice, Choice) and choice.conversion is not Conversion.NONE:
+        return choice.transfer_syntax
+    return ""
+
+
+def in_order(
+    conversions: Conversions, chosen: Iterator[tuple[DueItem, Choice]]
+) -> Iterator[tuple[DueItem, Choice]]:
+    """Yield items as they can be sent: what travels unchanged at once, the rest when converted.
+
+    Conversions keep their order among themselves, and only a few are ahead at any time.
+    """
+    ahead: deque[tuple[DueItem, Choice]] = deque()
+    for item, choice in chosen:
+        if choice.conversion is Conversion.NONE:
+            yield item, choice
+            continue
+        conversions.ask(item, choice.transfer_syntax)
+        ahead.append((item, choice))
+        if len(ahead) > AHEAD:
+            yield ahead.popleft()
+    yield from ahead
