@@ -72,6 +72,7 @@ class Storing:
         self.framing = framing
         self._interrupted = interrupted
         self._loader = Loader()
+        self._patience = Patience(Awaited.ANSWER, exchange.timeouts.answer)
         self._ahead: tuple[StoreRequest, Loaded] | None = None
         self._ours: tuple[Awaited, float] | None = None
         self._fault: Exception | None = None
@@ -159,7 +160,7 @@ class Storing:
 
     def _await(self, store: _Store, success: bytes) -> StoreOutcome:
         exchange = self._exchange
-        patience = Patience(Awaited.ANSWER, exchange.timeouts.answer)
+        patience = self._patience.begin()
         pdu = exchange.read_pdu(patience)
         if pdu == success:  # decoding it would tell nothing more
             return store.ended(InstanceOutcome.SENT, 0x0000)
