@@ -206,7 +206,9 @@ class _Message:
             content = pdu[position + 6 : end]
             if control & 1:
                 self.command += content
-                self.is_whole = control == 3 and _parse(bytes(self.command))[0x0800] == b"\x01\x01"
+                self.is_whole = (
+                    control == 3 and parse_command(bytes(self.command))[0x0800] == b"\x01\x01"
+                )
             else:
                 self.data += content if keep else b""
                 self.length += len(content)
@@ -214,11 +216,12 @@ class _Message:
             position = end
 
     def request(self) -> Request:
-        command = _parse(bytes(self.command))
+        command = parse_command(bytes(self.command))
         return Request(self.context_id, command, bytes(self.data), self.length)
 
 
-def _parse(command: bytes) -> dict[int, bytes]:
+def parse_command(command: bytes) -> dict[int, bytes]:
+    """Return the elements of a command set."""
     found, position = {}, 0
     while position < len(command):
         _, number, length = struct.unpack_from("<HHI", command, position)

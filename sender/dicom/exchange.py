@@ -148,6 +148,10 @@ class Exchange:
         """End because of an answer that can't be what it says."""
         self.abort_for(f"The peer's answer can't be trusted: {why}.")
 
+    def has_ended(self) -> bool:
+        """Tell, without waiting, whether the peer has ended the association."""
+        return self.wire.has_input() and self.wire.pending()[:1] != _P_DATA
+
     def refuse_early_end(self) -> None:
         """See whether the peer has ended the association before a request is begun."""
         if self.wire.has_input():
@@ -238,6 +242,9 @@ class Exchange:
         except OSError:
             return False
         return True
+
+
+_P_DATA = bytes((upper_layer.P_DATA,))
 
 
 def _gather(pdu: bytes, context_id: int, command: bytearray) -> bool:

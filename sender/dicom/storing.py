@@ -38,6 +38,7 @@ class _Store:
 
     Attributes:
         held: seconds of it in which we held back.
+        was_early: the peer said something before it had the whole data set.
     """
 
     request: StoreRequest
@@ -45,6 +46,7 @@ class _Store:
     started: float
     bytes_sent: int = 0
     held: float = 0.0
+    was_early: bool = False
 
     def ended(
         self, outcome: InstanceOutcome, status: int | None, *, detail: str = ""
@@ -72,6 +74,7 @@ class Storing:
         self.framing = framing
         self._interrupted = interrupted
         self._loader = Loader()
+        self._patience = Patience(Awaited.ANSWER, exchange.timeouts.answer)
         self._ahead: tuple[StoreRequest, Loaded] | None = None
         self._ours: tuple[Awaited, float] | None = None
         self._fault: Exception | None = None
@@ -162,9 +165,9 @@ class Storing:
 
     def _await(self, store: _Store, success: bytes) -> StoreOutcome:
         exchange = self._exchange
-        patience = Patience(Awaited.ANSWER, exchange.timeouts.answer)
+        patience = self._patience.begin()
         pdu = exchange.read_pdu(patience)
-        if pdu == success:  # decoding it would tell nothing more
+        if pdu == success and not store.was_early:  # decoding it would tell nothing more
             return store.ended(InstanceOutcome.SENT, 0x0000)
         request = store.request
         expected = dimse.Expected(
@@ -172,6 +175,8 @@ class Storing:
         )
         response = exchange.decode_response(pdu, patience, request.context_id, expected)
         outcome = classify_status(response.status)
+        if store.was_early and outcome is not InstanceOutcome.FAILED:
+            exchange.abort_for("The peer called the instance stored before it had all of it.")
         return replace(
             store.ended(outcome, response.status, detail=_detail(outcome, response.status)),
             error_comment=response.error_comment,
@@ -189,6 +194,8 @@ class Storing:
         for block, is_last in self._blocks(data, pacer):
             if pacer is not None and store.bytes_sent:
                 store.held += self._hold(pacer, pacer.spend(0))
+            if is_last:
+                store.was_early = self._exchange.wire.has_input()
             self.framing.add_data(buffers, context_id, block, is_last=is_last)
             self._exchange.send(buffers)
             buffers = []
@@ -241,7 +248,7 @@ class Storing:
         since = time.monotonic()
         self._ours = (Awaited.LIMIT, since)
         try:
-            while seconds > 0 and not self._exchange.wire.has_input():
+            while seconds > 0 and not self._exchange.has_ended():
                 if self._interrupted.wait(min(seconds, HOLD_SECONDS)):
                     raise Ending(AssociationKind.ABORTED_BY_US, "We ended the connection.")
                 seconds = pacer.spend(0)

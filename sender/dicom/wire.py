@@ -64,9 +64,14 @@ class Patience:
     def __init__(self, awaited: Awaited, seconds: float) -> None:
         self.awaited = awaited
         self.seconds = seconds
+        self.begin()
+
+    def begin(self) -> "Patience":
+        """Begin a wait; one object may serve many, one after another."""
         self.moved_at = time.monotonic()
         self._undelivered: int | None = None
         self._window = 0
+        return self
 
     @property
     def spent(self) -> float:

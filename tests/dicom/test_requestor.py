@@ -35,10 +35,12 @@ from tests.scripted_acceptor import (
     RELEASE_RP,
     RELEASE_RQ,
     Conversation,
+    Request,
     Script,
     abort,
     acceptor,
     fragment,
+    parse_command,
     rejection,
     response,
 )
@@ -608,6 +610,39 @@ def test_an_abort_that_comes_with_the_break_is_what_is_told(ending: str) -> None
     assert stored[0].outcome is InstanceOutcome.UNKNOWN
     found = association.outcome()
     assert (found.ended, found.abort) == (Ended.ABORTED_BY_PEER, Abort(2, 6))
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(0x0000, InstanceOutcome.UNKNOWN), (0xB000, InstanceOutcome.UNKNOWN),
+     (0xA700, InstanceOutcome.FAILED)],
+)  # fmt: skip
+def test_an_answer_before_the_data_are_whole_can_only_be_a_refusal(
+    status: int, outcome: InstanceOutcome, tmp_path: Path
+) -> None:
+    source = sparse(tmp_path / "x.dcm", LARGE_FILE)
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        command = conversation.read_pdu()[12:]
+        asked = Request(1, parse_command(command), b"")
+        conversation.answer(asked, status)
+        conversation.unread = fragment(1, command)
+        conversation.read_request()
+        conversation.finish()
+
+    with acceptor(script, receive_buffer=1 << 16) as peer:
+        association = associate(peer.port, Timeouts())
+        requests = iter([StoreRequest(CT, "1.2.3.1", 1, source)])
+        stored = [o for _, o in association.store_many(requests)]
+        association.release()
+    assert stored[0].outcome is outcome
+    if outcome is InstanceOutcome.UNKNOWN:
+        assert "before it had all of it" in stored[0].detail
+        assert association.outcome().ended is Ended.ABORTED_BY_US
+    else:
+        assert stored[0].status == status
+        assert association.outcome().ended is Ended.RELEASED
 
 
 def test_a_fresh_message_id_for_every_request() -> None:
