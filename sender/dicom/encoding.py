@@ -21,7 +21,7 @@ from typing import BinaryIO
 from sender.dicom.bulk import CHANGED, FileRange
 from sender.dicom.comparison import Different
 from sender.dicom.dataset import EXPLICIT, IMPLICIT, Malformed, walk
-from sender.dicom.pixels import PixelsFailed, is_for_others
+from sender.dicom.pixels import PixelsFailed
 from sender.dicom.reading import FileReader, InflatingReader, open_carefully
 from sender.dicom.rewriting import NotRewritten, Source, rewrite
 from sender.dicom.spool import Spool, SpoolFailed
@@ -122,7 +122,7 @@ def convert(
 
 @contextmanager
 def _own_words(stored: str, wanted: str) -> Iterator[None]:
-    """Turn whatever a decoder or pydicom raises into one clear reason; silence its warnings."""
+    """Turn whatever decoders and pydicom raise into one clear reason; silence their warnings."""
     what = f"{syntaxes.short_name_of(stored)} could not be made {syntaxes.short_name_of(wanted)}"
     try:
         with warnings.catch_warnings():
@@ -134,10 +134,10 @@ def _own_words(stored: str, wanted: str) -> Iterator[None]:
         raise ConversionFailed(f"{what}: {error}") from error
     except MemoryError as error:
         raise ConversionFailed(f"{what}: it needs more memory than there is") from error
-    except BaseException as error:  # decoders of five libraries raise what they like
-        if is_for_others(error):
-            raise
-        raise ConversionFailed(f"{what}: {type(error).__name__} while decoding") from error
+    except Exception as error:  # pydicom raises what it likes over broken elements
+        raise ConversionFailed(
+            f"{what}: its elements can't be read ({type(error).__name__})"
+        ) from error
 
 
 def _check_allowed(kind: DataKind, wanted: str, *, lossy_allowed: bool) -> None:

@@ -5,7 +5,6 @@ import stat
 from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
-from typing import NamedTuple
 
 from sender.dicom import codestream, part10
 from sender.dicom.attributes import SPECIFIC_CHARACTER_SET, text_of
@@ -67,32 +66,34 @@ def read_instance(
         OSError: the file can't be read.
     """
     found = os.fstat(file)
+    size, mtime_ns = found.st_size, found.st_mtime_ns
     findings = Findings()
     try:
-        reader = FileReader(file, _content_size(found))
-        head = _read(reader, layouts_for(wanted), findings)
+        if not (size and stat.S_ISREG(found.st_mode)):
+            is_file = stat.S_ISREG(found.st_mode)
+            raise part10.NoDicomFile("an empty file" if is_file else "no regular file")
+        reader = FileReader(file, size)
+        syntax, encoding, dataset_at = _read(reader, layouts_for(wanted), findings)
         sop_class, sop_instance = _identity(findings.values)
-        _check_pixel_data(findings, head.syntax)
-        lossy = _is_lossy(reader, findings, head.syntax)
+        _check_pixel_data(findings, syntax)
+        lossy = _is_lossy(reader, findings, syntax)
     except (part10.NoDicomFile, Malformed) as error:
         instance = _known_instance(findings.values)
-        return Unreadable(
-            path, relative_path, str(error), instance, found.st_size, found.st_mtime_ns
-        )
+        return Unreadable(path, relative_path, str(error), instance, size, mtime_ns)
     value = findings.values.get
     return ScannedInstance(
         path,
         relative_path,
-        found.st_size,
-        found.st_mtime_ns,
-        shared_kind(sop_class, head.syntax, lossy),
+        size,
+        mtime_ns,
+        shared_kind(sop_class, syntax, lossy),
         sop_instance,
-        head.dataset_at,
+        dataset_at,
         _shared_uid(value(STUDY_INSTANCE, b"")),
         _shared_uid(value(SERIES_INSTANCE, b"")),
         _code(value(MODALITY, b"")),
         _date(value(STUDY_DATE, b"")),
-        _texts(findings, wanted, head.encoding) if wanted else NO_VALUES,
+        _texts(findings, wanted, encoding) if wanted else NO_VALUES,
     )
 
 
@@ -101,26 +102,14 @@ def _known_instance(values: Mapping[int, bytes]) -> str:
     return _uid(values.get(SOP_INSTANCE, b"")) or _uid(said)
 
 
-def _content_size(found: os.stat_result) -> int:
-    if not stat.S_ISREG(found.st_mode):
-        raise part10.NoDicomFile("no regular file")
-    if not found.st_size:
-        raise part10.NoDicomFile("an empty file")
-    return found.st_size
-
-
 @lru_cache(maxsize=64)
 def layouts_for(wanted: frozenset[int]) -> Layouts:
     """Return the layouts known to this process for scans that want these attributes."""
     return Layouts((_ALWAYS | wanted | {SPECIFIC_CHARACTER_SET}) if wanted else _ALWAYS)
 
 
-class _Head(NamedTuple):
-    """How a file is encoded, and where its data set begins."""
-
-    syntax: str
-    encoding: Encoding
-    dataset_at: int
+_Head = tuple[str, Encoding, int]
+"""The transfer syntax of a file, how its data set is written, and where that begins."""
 
 
 def _read(reader: FileReader, layouts: Layouts, findings: Findings) -> _Head:
@@ -129,9 +118,9 @@ def _read(reader: FileReader, layouts: Layouts, findings: Findings) -> _Head:
     if matched is None:
         return _read_whole(reader, layouts, findings)
     layout, match = matched
-    findings.values, findings.vrs = layout.values(match), layout.vrs
+    findings.values, findings.vrs = layout.values(match), dict(layout.vrs)
     walk(reader, match.end(), layout.encoding, layouts.wanted, findings)
-    return _Head(layout.syntax, layout.encoding, match.end(layout.border))
+    return layout.syntax, layout.encoding, match.end(layout.border)
 
 
 def _read_whole(reader: FileReader, layouts: Layouts, findings: Findings) -> _Head:
@@ -141,11 +130,11 @@ def _read_whole(reader: FileReader, layouts: Layouts, findings: Findings) -> _He
     if syntaxes.is_deflated(syntax):
         inflating = InflatingReader(reader, dataset_at)
         walk(inflating, 0, EXPLICIT, layouts.wanted, findings)
-        return _Head(syntax, EXPLICIT, dataset_at)
+        return syntax, EXPLICIT, dataset_at
     encoding = _encoding(reader, dataset_at, syntax)
     walk(reader, dataset_at, encoding, layouts.wanted, findings)
     layouts.learn(window, dataset_at, syntax, encoding)
-    return _Head(syntax, encoding, dataset_at)
+    return syntax, encoding, dataset_at
 
 
 def _transfer_syntax(uids: Mapping[int, bytes], dataset_at: int, size: int) -> str:
@@ -219,7 +208,7 @@ def _uid(raw: bytes) -> str:
     return text if is_valid_uid(text) else ""
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 12)
 def _shared_uid(raw: bytes) -> str:
     """Return a UID that many instances have in common: once in memory, once checked."""
     return _uid(raw)

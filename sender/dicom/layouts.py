@@ -57,7 +57,8 @@ class Layout:
     Attributes:
         encoding: of the data set.
         syntax: the Transfer Syntax UID that the files all have.
-        groups: tag and bytes of the length of each wanted element; (0, 0) for the border.
+        tags: of the wanted elements, in the order of the groups; 0 for the border.
+        prefixed: tags whose group begins with the length, and how many bytes that has.
         border: the number of the group that stands where the data set begins.
         vrs: value representations of the wanted elements, by tag.
     """
@@ -65,14 +66,17 @@ class Layout:
     pattern: re.Pattern[bytes]
     encoding: Encoding
     syntax: str
-    groups: tuple[tuple[int, int], ...]
+    tags: tuple[int, ...]
+    prefixed: tuple[tuple[int, int], ...]
     border: int
     vrs: dict[int, bytes]
 
     def values(self, found: re.Match[bytes]) -> dict[int, bytes]:
         """Return wanted values and the UIDs of the file meta information, as encoded."""
-        captured = zip(self.groups, found.groups(), strict=True)
-        return {tag: value[width:] for (tag, width), value in captured}
+        values: dict[int, bytes] = dict(zip(self.tags, found.groups(), strict=True))
+        for tag, width in self.prefixed:
+            values[tag] = values[tag][width:]
+        return values
 
 
 @dataclass(slots=True)
@@ -184,18 +188,20 @@ def _layout(
     encoding: Encoding,
 ) -> Layout:
     """Make the pattern of a candidate."""
-    captured = [piece for piece in pieces if _is_captured(piece, wanted)]
+    met = list(zip(pieces, map(sorted, lengths), strict=True))
+    captured = [(piece, several) for piece, several in met if _is_captured(piece, wanted)]
     text = b"".join(
-        _pattern(piece, sorted(met), encoding, is_captured=_is_captured(piece, wanted))
-        for piece, met in zip(pieces, lengths, strict=True)
+        _pattern(piece, several, encoding, is_captured=_is_captured(piece, wanted))
+        for piece, several in met
     )
     return Layout(
         pattern=re.compile(_PREFIX + text, re.DOTALL),
         encoding=encoding,
         syntax=syntax,
-        groups=tuple((piece.tag, piece.width) for piece in captured),
-        border=captured.index(_BORDER) + 1,
-        vrs={piece.tag: piece.vr for piece in captured},
+        tags=tuple(piece.tag for piece, _ in captured),
+        prefixed=tuple((p.tag, p.width) for p, several in captured if len(several) > 1),
+        border=[piece for piece, _ in captured].index(_BORDER) + 1,
+        vrs={piece.tag: piece.vr for piece, _ in captured},
     )
 
 
@@ -207,9 +213,14 @@ def _pattern(
     piece: _Piece, lengths: Sequence[int], encoding: Encoding, *, is_captured: bool
 ) -> bytes:
     is_big = encoding.big_endian and piece.tag >> 16 != 2
+    values = [b".{%d}" % length for length in lengths]
+    if is_captured and len(lengths) == 1:
+        values = [b"(" + values[0] + b")"]
     choices = b"|".join(
-        re.escape(length.to_bytes(piece.width, "big" if is_big else "little")) + b".{%d}" % length
-        for length in lengths
+        re.escape(length.to_bytes(piece.width, "big" if is_big else "little")) + value
+        for length, value in zip(lengths, values, strict=True)
     )
-    inner = b"(?:" + choices + b")" if piece.width else b""
-    return re.escape(piece.prefix) + (b"(" + inner + b")" if is_captured else inner)
+    if not piece.width:
+        return re.escape(piece.prefix) + (b"()" if is_captured else b"")
+    brackets = b"(%b)" if is_captured and len(lengths) > 1 else b"(?:%b)"
+    return re.escape(piece.prefix) + brackets % choices

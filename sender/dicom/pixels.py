@@ -35,6 +35,7 @@ _PLUGINS: Mapping[str, tuple[str, ...]] = {
 
 
 Offsets = tuple[bytes, bytes] | None
+_Decoded = tuple[NDArray[Any], dict[str, Any]]
 
 
 class PixelsFailed(ValueError):
@@ -219,36 +220,43 @@ def decoded_frames(
 
 def _arrays(
     file: BinaryIO, pixel_data_at: int, syntax: str, options: dict[str, Any], *, is_raw: bool
-) -> Iterator[tuple[NDArray[Any], dict[str, Any]]]:
+) -> Iterator[_Decoded]:
     """Decode with the first decoder that can do the first frame."""
     decoder = get_decoder(UID(syntax))
     available = decoder.available_plugins
     preferred = [name for name in _PLUGINS.get(syntax, available) if name in available]
-    last: BaseException = PixelsFailed("there is no decoder")
+    failure = PixelsFailed("there is no decoder")
     for plugin in preferred:
         file.seek(pixel_data_at)
         arrays = decoder.iter_array(file, raw=is_raw, decoding_plugin=plugin, **options)
         try:
-            first = next(arrays)
-        except StopIteration:
-            raise PixelsFailed("it has no frame") from None
-        except BaseException as error:
-            if is_for_others(error):
-                raise
-            last = error
+            first = _next(arrays)
+        except PixelsFailed as failed:
+            failure = failed
             continue
-        yield first
-        yield from arrays
+        while first is not None:
+            yield first
+            first = _next(arrays)
         return
-    raise last
+    raise failure
 
 
-def is_for_others(error: BaseException) -> bool:
+def _next(arrays: Iterator[_Decoded]) -> _Decoded | None:
+    """Return the next frame, None behind the last one."""
+    try:
+        return next(arrays, None)
+    except BaseException as error:  # decoders of five libraries raise what they like
+        if _is_for_others(error):
+            raise
+        raise PixelsFailed(f"no decoder could read a frame ({type(error).__name__})") from error
+
+
+def _is_for_others(error: BaseException) -> bool:
     """Tell whether an exception ends more than one decoding.
 
     The panics of decoders written in Rust are no `Exception`, but concern one frame only.
     """
-    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | MemoryError)
 
 
 def _native_frames(

@@ -40,6 +40,8 @@ read_at = getattr(os, "pread", _seek_and_read)
 class FileReader:
     """Reads a file by its descriptor; see `Reader`."""
 
+    __slots__ = ("_file", "size", "start", "window")
+
     def __init__(self, file: int, size: int) -> None:
         self._file = file
         self.size = size
