@@ -48,11 +48,16 @@ def fragment(context_id: int, content: bytes, *, control: int = 3) -> bytes:
 
 @dataclass
 class Request:
-    """A request that was read: the elements of its command set, and its data set."""
+    """A request that was read: the elements of its command set, and its data set.
+
+    Attributes:
+        length: of the data set, also where its bytes were not kept.
+    """
 
     context_id: int
     command: dict[int, bytes]
     data: bytes
+    length: int = 0
 
     def number(self, tag: int) -> int:
         """Return an element as a number."""
@@ -144,27 +149,21 @@ class Conversation:
         self.read_pdu()
         self.send(acceptance_pdu(contexts, information=information))
 
-    def read_request(self) -> Request:
-        """Read a whole message: command and, if it announces one, data set."""
-        parts = {1: bytearray(), 0: bytearray()}  # bytes would be copied with every PDU
-        context_id = 0
-        done: set[int] = set()
-        while True:
+    def read_request(self, *, keep: bool = True) -> Request:
+        """Read a whole message: command and, if it announces one, data set.
+
+        Args:
+            keep: the data, and the PDUs that they came in.
+        """
+        message = _Message()
+        while not message.is_whole:
             pdu = self.read_pdu()
             if pdu[0] != 4:
                 raise ConnectionResetError(f"the requestor sent a PDU of type {pdu[0]}")
-            position = 6
-            while position < len(pdu):
-                length = int.from_bytes(pdu[position : position + 4], "big")
-                context_id, control = pdu[position + 4], pdu[position + 5]
-                parts[control & 1] += pdu[position + 6 : position + 4 + length]
-                if control & 2:
-                    done.add(control & 1)
-                position += 4 + length
-            if 1 in done:
-                command = _parse(bytes(parts[1]))
-                if 0 in done or command[0x0800] == b"\x01\x01":
-                    return Request(context_id, command, bytes(parts[0]))
+            message.take(pdu, keep=keep)
+            if not keep:
+                self.received.clear()
+        return message.request()
 
     def answer(
         self, request: Request, status: int | None = 0, **changes: bytes | int | str | None
@@ -186,6 +185,37 @@ class Conversation:
     def stay_silent(self) -> None:
         """Keep the connection open, saying and reading nothing, until the test ends."""
         self.ended.wait(PATIENCE_SECONDS)
+
+
+@dataclass
+class _Message:
+    """A message of which PDU after PDU comes in."""
+
+    context_id: int = 0
+    command: bytearray = field(default_factory=bytearray)
+    data: bytearray = field(default_factory=bytearray)  # bytes would be copied with every PDU
+    length: int = 0
+    is_whole: bool = False
+
+    def take(self, pdu: bytes, *, keep: bool) -> None:
+        """Take in the fragments of a P-DATA-TF."""
+        position = 6
+        while position < len(pdu):
+            end = position + 4 + int.from_bytes(pdu[position : position + 4], "big")
+            self.context_id, control = pdu[position + 4], pdu[position + 5]
+            content = pdu[position + 6 : end]
+            if control & 1:
+                self.command += content
+                self.is_whole = control == 3 and _parse(bytes(self.command))[0x0800] == b"\x01\x01"
+            else:
+                self.data += content if keep else b""
+                self.length += len(content)
+                self.is_whole = control == 2
+            position = end
+
+    def request(self) -> Request:
+        command = _parse(bytes(self.command))
+        return Request(self.context_id, command, bytes(self.data), self.length)
 
 
 def _parse(command: bytes) -> dict[int, bytes]:

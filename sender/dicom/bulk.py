@@ -64,7 +64,7 @@ class Framing:
         """Take the peer's maximum length: 0 is no limit, None was not said."""
         limit = DEFAULT_PDU if maximum_length is None else maximum_length or LARGEST_PDU
         self.limit = min(limit, LARGEST_PDU)
-        self._step = self.limit - PDV_HEADER_LENGTH
+        self._step = (self.limit - PDV_HEADER_LENGTH) & ~1  # fragments are of even length
 
     @property
     def is_possible(self) -> bool:
@@ -73,6 +73,8 @@ class Framing:
 
     def command(self, context_id: int, command: bytes) -> list[Buffer]:
         """Return the buffers of a command set."""
+        if len(command) <= self._step:
+            return [_header(context_id, len(command), _COMMAND | _LAST) + command]
         buffers: list[Buffer] = []
         self._add(buffers, context_id, memoryview(command), flags=_COMMAND, is_last=True)
         return buffers
@@ -112,88 +114,23 @@ class Framing:
 
 
 def _header(context_id: int, length: int, flags: int) -> bytes:
+    """Return the headers of a P-DATA-TF with one presentation data value."""
     return _pack_header(P_DATA, 0, length + 6, length + 2, context_id, flags)
 
 
 _pack_header = struct.Struct(">BBIIBB").pack
 
 
-class OpenFile:
-    """A file opened for one request: read whole, or block by block. A context manager."""
+def _open(path: str) -> int:
+    """Return a descriptor.
 
-    def __init__(self, source: FileRange) -> None:
-        """Open the file.
-
-        Raises:
-            SourceFailed: it is gone, no regular file, or not as it was scanned.
-        """
-        try:
-            self._descriptor = os.open(source.path, _CAREFULLY)
-        except OSError as error:
-            raise SourceFailed(f"the file can't be opened: {_cause(error)}") from error
-        self._source = source
-        self._is_open = True
-        self.length = source.size - source.offset
-        if not self.is_unchanged():
-            self.close()
-            raise SourceFailed(CHANGED)
-
-    def __enter__(self) -> "OpenFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def is_unchanged(self) -> bool:
-        """Tell whether the file still looks as it did when it was scanned."""
-        found = os.fstat(self._descriptor)
-        return (
-            found.st_size == self._source.size
-            and found.st_mtime_ns == self._source.mtime_ns
-            and stat.S_ISREG(found.st_mode)
-        )
-
-    def read(self, position: int, buffer: memoryview) -> None:
-        """Fill `buffer` from a position within the data set.
-
-        Raises:
-            SourceFailed: the file can't be read, or is shorter than it was.
-        """
-        position += self._source.offset
-        try:
-            while buffer:
-                count = os.preadv(self._descriptor, (buffer,), position)
-                if not count:
-                    raise SourceFailed(CHANGED)
-                position += count
-                buffer = buffer[count:]
-        except SourceFailed:
-            raise
-        except OSError as error:
-            raise SourceFailed(f"the file can't be read: {_cause(error)}") from error
-
-    def blocks(self, length: int) -> Iterator[tuple[memoryview, bool]]:
-        """Yield the data set in blocks of one buffer, each with whether it is the last.
-
-        Raises:
-            SourceFailed: as `read`; or the file changed before its last block was given out.
-        """
-        buffer = memoryview(bytearray(min(length, max(1, self.length))))
-        position = 0
-        while position < self.length:
-            part = buffer[: min(len(buffer), self.length - position)]
-            self.read(position, part)
-            position += len(part)
-            is_last = position >= self.length
-            if is_last and not self.is_unchanged():
-                raise SourceFailed(CHANGED)
-            yield part, is_last
-
-    def close(self) -> None:
-        """Give the file back. Safe to call twice."""
-        if self._is_open:
-            self._is_open = False
-            os.close(self._descriptor)
+    Raises:
+        SourceFailed: there is no such file, or we may not read it.
+    """
+    try:
+        return os.open(path, _CAREFULLY)
+    except OSError as error:
+        raise SourceFailed(f"the file can't be opened: {_cause(error)}") from error
 
 
 _CAREFULLY = (
@@ -205,8 +142,90 @@ _CAREFULLY = (
 """Without following a link, and without waiting for a pipe's other end."""
 
 
+def _make_sure(descriptor: int, source: FileRange) -> None:
+    """See that a file still looks as it did when it was scanned.
+
+    Raises:
+        SourceFailed: it does not, or is no regular file.
+    """
+    found = os.fstat(descriptor)
+    if (
+        found.st_mtime_ns != source.mtime_ns
+        or found.st_size != source.size
+        or not stat.S_ISREG(found.st_mode)
+    ):
+        raise SourceFailed(CHANGED)
+
+
+def _fill(descriptor: int, position: int, buffer: memoryview) -> None:
+    """Read from a position until the buffer is full.
+
+    Raises:
+        SourceFailed: the file can't be read, or is shorter than it was.
+    """
+    while buffer:
+        try:
+            count = os.preadv(descriptor, (buffer,), position)
+        except OSError as error:
+            raise SourceFailed(f"the file can't be read: {_cause(error)}") from error
+        if count == len(buffer):
+            return
+        if not count:
+            raise SourceFailed(CHANGED)
+        position += count
+        buffer = buffer[count:]
+
+
 def _cause(error: OSError) -> str:
     return (error.strerror or "unknown cause").lower()
+
+
+class OpenFile:
+    """A file that is open to be sent block by block. A context manager."""
+
+    def __init__(self, source: FileRange) -> None:
+        """Open the file.
+
+        Raises:
+            SourceFailed: it is gone, no regular file, or not as it was scanned.
+        """
+        self._descriptor: int | None = _open(source.path)
+        self._source = source
+        try:
+            _make_sure(self._descriptor, source)
+        except SourceFailed:
+            self.close()
+            raise
+
+    def __enter__(self) -> "OpenFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def blocks(self, length: int) -> Iterator[tuple[memoryview, bool]]:
+        """Yield the data set in blocks of one buffer, each with whether it is the last.
+
+        Raises:
+            SourceFailed: the file can't be read, or changed before its last block was given out.
+        """
+        assert self._descriptor is not None
+        whole = self._source.size - self._source.offset
+        buffer = memoryview(bytearray(min(length, whole)))
+        position = 0
+        while position < whole:
+            part = buffer[: whole - position]
+            _fill(self._descriptor, self._source.offset + position, part)
+            position += len(part)
+            if position >= whole:
+                _make_sure(self._descriptor, self._source)
+            yield part, position >= whole
+
+    def close(self) -> None:
+        """Give the file back. Safe to call twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 class Loader:
@@ -217,26 +236,26 @@ class Loader:
 
     def load(self, request: StoreRequest) -> "memoryview | OpenFile | SourceFailed":
         """Return the data of a request: in memory, open for streaming, or why there are none."""
-        if isinstance(request.source, bytes):
-            return memoryview(request.source)
+        source = request.source
+        if isinstance(source, bytes):
+            return memoryview(source)
         try:
-            file = OpenFile(request.source)
+            if source.size - source.offset > LARGEST_WHOLE:
+                return OpenFile(source)
+            return self._read_whole(source)
         except SourceFailed as failure:
             return failure
-        if file.length > LARGEST_WHOLE:
-            return file
-        with file:
-            try:
-                return self._read_whole(file)
-            except SourceFailed as failure:
-                return failure
 
-    def _read_whole(self, file: OpenFile) -> memoryview:
-        self._buffers.reverse()
-        if len(self._buffers[0]) < file.length:
-            self._buffers[0] = memoryview(bytearray(file.length))
-        data = self._buffers[0][: file.length]
-        file.read(0, data)
-        if not file.is_unchanged():
-            raise SourceFailed(CHANGED)
+    def _read_whole(self, source: FileRange) -> memoryview:
+        buffers, length = self._buffers, source.size - source.offset
+        buffers.reverse()
+        if len(buffers[0]) < length:
+            buffers[0] = memoryview(bytearray(length))
+        data = buffers[0][:length]
+        descriptor = _open(source.path)
+        try:
+            _fill(descriptor, source.offset, data)
+            _make_sure(descriptor, source)  # so it was the same all the time
+        finally:
+            os.close(descriptor)
         return data

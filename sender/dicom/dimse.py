@@ -72,15 +72,25 @@ def _with_group_length(elements: bytes) -> bytes:
     return _element(_GROUP_LENGTH, struct.pack("<I", len(elements))) + elements
 
 
-_STORE_RQ = _us(_COMMAND_FIELD, C_STORE_RQ)
-_STORE_RQ_END = _us(_PRIORITY, MEDIUM_PRIORITY) + _us(_DATA_SET_TYPE, DATA_SET_FOLLOWS)
-_STORE_RSP = _us(_COMMAND_FIELD, C_STORE_RSP)
-_STORE_RSP_END = _us(_DATA_SET_TYPE, NO_DATA_SET) + _us(_STATUS, 0x0000)
+_STORE_RQ = _us(_COMMAND_FIELD, C_STORE_RQ) + _us(_MESSAGE_ID, 0)[:-2]
+_STORE_RQ_END = (
+    _us(_PRIORITY, MEDIUM_PRIORITY)
+    + _us(_DATA_SET_TYPE, DATA_SET_FOLLOWS)
+    + _element(_AFFECTED_SOP_INSTANCE, b"")[:-4]
+)
+_STORE_RSP = _us(_COMMAND_FIELD, C_STORE_RSP) + _us(_MESSAGE_ID_RESPONDED, 0)[:-2]
+_STORE_RSP_END = (
+    _us(_DATA_SET_TYPE, NO_DATA_SET)
+    + _us(_STATUS, 0x0000)
+    + _element(_AFFECTED_SOP_INSTANCE, b"")[:-4]
+)
+_GROUP_LENGTH_HEAD = _us(_GROUP_LENGTH, 0)[:-6] + struct.pack("<I", 4)
 
 
 @lru_cache(maxsize=256)
-def _class_element(sop_class: str) -> bytes:
-    return _element(_AFFECTED_SOP_CLASS, sop_class.encode("ascii"))
+def _store_heads(sop_class: str) -> tuple[bytes, bytes]:
+    named = _element(_AFFECTED_SOP_CLASS, sop_class.encode("ascii"))
+    return named + _STORE_RQ, named + _STORE_RSP
 
 
 def store_messages(message_id: int, sop_class: str, sop_instance: str) -> tuple[bytes, bytes]:
@@ -89,11 +99,18 @@ def store_messages(message_id: int, sop_class: str, sop_instance: str) -> tuple[
     PS3.7 sections 9.3.1.1 and 9.3.1.2. The response holds all its elements, optional ones too,
     each once: so nearly all peers put it, and so it need not be decoded.
     """
-    named = _class_element(sop_class)
-    instance = _element(_AFFECTED_SOP_INSTANCE, sop_instance.encode("ascii"))
-    request = (named, _STORE_RQ, _us(_MESSAGE_ID, message_id), _STORE_RQ_END, instance)
-    response = (named, _STORE_RSP, _us(_MESSAGE_ID_RESPONDED, message_id), _STORE_RSP_END, instance)
-    return _with_group_length(b"".join(request)), _with_group_length(b"".join(response))
+    request, response = _store_heads(sop_class)
+    number = message_id.to_bytes(2, "little")
+    uid = sop_instance.encode("ascii")
+    if len(uid) % 2:
+        uid += b"\0"
+    instance = len(uid).to_bytes(4, "little") + uid
+    length = len(request) + len(_STORE_RQ_END) + len(instance) + 2
+    group = _GROUP_LENGTH_HEAD + length.to_bytes(4, "little")
+    return (
+        b"".join((group, request, number, _STORE_RQ_END, instance)),
+        b"".join((group, response, number, _STORE_RSP_END, instance)),
+    )
 
 
 def echo_request(message_id: int, sop_class: str) -> bytes:

@@ -84,8 +84,9 @@ class Evidence:
         """Add to the duration of a phase."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
-    def count(self, context_id: int, length: int) -> None:
+    def count(self, context_id: int, length: int, seconds: float) -> None:
         """Count an instance of `length` bytes that travelled in a presentation context."""
+        self.seconds[Phase.TRANSFER] = self.seconds.get(Phase.TRANSFER, 0.0) + seconds
         traffic = self._traffic.get(context_id)
         if traffic is None:
             traffic = self._traffic[context_id] = _Traffic()

@@ -111,25 +111,22 @@ class Exchange:
         except OSError as error:
             self.end_for(error)
 
-    def read_response(
-        self, context_id: int, expected: dimse.Expected, *, usual: bytes = b""
-    ) -> dimse.Response:
-        """Read the response to a request; one that can't be trusted ends the association.
-
-        Args:
-            usual: the P-DATA-TF with which nearly all peers say 0000, known without decoding it.
-        """
-        command = bytearray()
+    def read_response(self, context_id: int, expected: dimse.Expected) -> dimse.Response:
+        """Read the response to a request; one that can't be trusted ends the association."""
         patience = Patience(Awaited.ANSWER, self.timeouts.answer)
-        while True:
-            pdu = self.read_pdu(patience)
-            if pdu == usual and not command:
-                return dimse.SUCCESS
-            try:
-                if _gather(pdu, context_id, command):
-                    return dimse.read_response(bytes(command), expected)
-            except dimse.Untrusted as error:
-                self.abort_for(f"The peer's answer can't be trusted: {error}.")
+        return self.decode_response(self.read_pdu(patience), patience, context_id, expected)
+
+    def decode_response(
+        self, pdu: bytes, patience: Patience, context_id: int, expected: dimse.Expected
+    ) -> dimse.Response:
+        """Return the response that begins with a PDU, reading on as long as it is not whole."""
+        command = bytearray()
+        try:
+            while not _gather(pdu, context_id, command):
+                pdu = self.read_pdu(patience)
+            return dimse.read_response(bytes(command), expected)
+        except dimse.Untrusted as error:
+            self.abort_for(f"The peer's answer can't be trusted: {error}.")
 
     def refuse_early_end(self) -> None:
         """See whether the peer has ended the association before a request is begun."""

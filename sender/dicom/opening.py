@@ -5,11 +5,11 @@ import time
 from dataclasses import replace
 from typing import NoReturn
 
-from sender.dicom import tls, upper_layer, wire
+from sender.dicom import connecting, tls, upper_layer
 from sender.dicom.bulk import Framing
 from sender.dicom.evidence import Evidence
 from sender.dicom.exchange import Ending, Exchange, ending_of
-from sender.dicom.wire import Wire
+from sender.dicom.wire import ConnectionLost, Wire
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import AssociationKind, Connection, Phase, RawPdu, answered
 from sender.negotiation.peers import Peer, TlsSettings
@@ -22,7 +22,7 @@ def open_wire(peer: Peer, evidence: Evidence) -> Wire:
         Ending: no connection, or no TLS session.
     """
     connection = _connect(peer, evidence)
-    (local, local_port), (address, port) = wire.addresses_of(connection)
+    (local, local_port), (address, port) = connecting.addresses_of(connection)
     evidence.note(connection=Connection(local, local_port, address, port))
     if peer.tls is None:
         return Wire(connection)
@@ -40,13 +40,15 @@ def _connect(peer: Peer, evidence: Evidence) -> socket.socket:
     started = time.monotonic()
     try:
         with evidence.phase(Phase.RESOLVE):
-            addresses = wire.resolve(peer.address, peer.port, seconds=timeout)
+            addresses = connecting.resolve(peer.address, peer.port, seconds=timeout)
         with evidence.phase(Phase.CONNECT):
             left = max(0.001, timeout - (time.monotonic() - started))
-            return wire.connect(addresses, seconds=left)
-    except wire.NameNotResolved as error:
+            return connecting.connect(addresses, seconds=left)
+    except connecting.NameNotResolved as error:
         evidence.note(is_passing=error.is_passing)
         raise Ending(AssociationKind.DNS_FAILED, str(error)) from error
+    except ConnectionLost as error:
+        raise ending_of(error) from error
     except OSError as error:
         raise Ending(AssociationKind.TCP_FAILED, str(error)) from error
 

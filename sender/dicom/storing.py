@@ -7,13 +7,13 @@ This is the hot path: what is done here is done for each of millions of instance
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sender.dicom import dimse
 from sender.dicom.bulk import BLOCK, Framing, Loader, OpenFile, SourceFailed, StoreRequest
 from sender.dicom.exchange import Ending, Exchange
 from sender.dicom.pacers import Pacer
-from sender.dicom.wire import Buffer
+from sender.dicom.wire import Buffer, Patience
 from sender.negotiation.outcomes import (
     AssociationKind,
     InstanceOutcome,
@@ -42,8 +42,22 @@ class _Store:
 
     request: StoreRequest
     message_id: int
+    started: float
     bytes_sent: int = 0
     held: float = 0.0
+
+    def ended(
+        self, outcome: InstanceOutcome, status: int | None, *, detail: str = ""
+    ) -> StoreOutcome:
+        """Return what became of it, just now."""
+        return StoreOutcome(
+            outcome,
+            self.request.context_id,
+            status,
+            detail,
+            bytes_sent=self.bytes_sent,
+            seconds=time.monotonic() - self.started - self.held,
+        )
 
 
 class Storing:
@@ -60,9 +74,11 @@ class Storing:
         self._loader = Loader()
         self._ahead: tuple[StoreRequest, Loaded] | None = None
         self._ours: tuple[Awaited, float] | None = None
+        self._fault: Exception | None = None
 
     def run(self, requests: Iterator[StoreRequest], pacer: Pacer | None) -> Iterator[Result]:
         """Store instances until there are no more, or the association ends."""
+        self._exchange.evidence.enter(Phase.TRANSFER)
         self._draw(requests)
         try:
             while self._ahead is not None and self._exchange.is_open:
@@ -79,14 +95,23 @@ class Storing:
             if self._ahead is not None and isinstance(self._ahead[1], OpenFile):
                 self._ahead[1].close()
             self._ahead = None
+        if self._fault is not None:
+            raise self._fault
 
     def _draw(self, requests: Iterator[StoreRequest]) -> None:
-        """Take the next request, and read its data."""
+        """Take the next request, and read its data.
+
+        What goes wrong in `requests` is raised later: an instance may be under way, of which the
+        peer's answer must not be lost.
+        """
         self._ours = (Awaited.SOURCE, time.monotonic())
         self._ahead = None
-        request = next(requests, None)
-        if request is not None:
-            self._ahead = (request, self._loader.load(request))
+        try:
+            request = next(requests, None)
+            if request is not None:
+                self._ahead = (request, self._loader.load(request))
+        except Exception as fault:
+            self._fault = fault
         self._ours = None
 
     def _store(
@@ -98,46 +123,57 @@ class Storing:
     ) -> StoreOutcome:
         exchange = self._exchange
         started = time.monotonic()
-        exchange.evidence.enter(Phase.TRANSFER)
-        store = _Store(request, exchange.next_message_id())
+        store = _Store(request, exchange.next_message_id(), started)
         try:
             exchange.refuse_early_end()
-            usual = self._send_request(store, data, pacer)
+            success = self._send_request(store, data, pacer)
             self._draw(requests)
-            outcome = self._await(store, usual, started)
+            outcome = self._await(store, success)
         except SourceFailed as failure:
             exchange.say_abort()
             exchange.finish(Ending(AssociationKind.ABORTED_BY_US, f"A file failed: {failure}."))
             outcome = _not_sent(request, str(failure), store.bytes_sent)
         except Ending as ending:
             exchange.finish(ending)
-            outcome = StoreOutcome(
-                InstanceOutcome.UNKNOWN,
-                request.context_id,
-                detail=ending.detail,
-                bytes_sent=store.bytes_sent,
-                seconds=time.monotonic() - started - store.held,
-            )
-        exchange.evidence.spend(Phase.TRANSFER, time.monotonic() - started)
-        exchange.evidence.count(request.context_id, store.bytes_sent)
+            outcome = store.ended(InstanceOutcome.UNKNOWN, None, detail=ending.detail)
+        exchange.evidence.count(request.context_id, store.bytes_sent, time.monotonic() - started)
         return outcome
 
     def _send_request(
         self, store: _Store, data: memoryview | OpenFile, pacer: Pacer | None
     ) -> bytes:
-        """Send a request whole; return the PDU that would answer it with 0000."""
+        """Send a request whole; return the PDU with which a peer usually says 0000 to it."""
         request, framing = store.request, self.framing
-        command, usual = dimse.store_messages(
+        context_id = request.context_id
+        command, success = dimse.store_messages(
             store.message_id, request.sop_class, request.sop_instance
         )
-        buffers = framing.command(request.context_id, command)
-        if isinstance(data, memoryview) and pacer is None:
-            framing.add_data(buffers, request.context_id, data, is_last=True)
+        buffers = framing.command(context_id, command)
+        if pacer is None and isinstance(data, memoryview):
+            framing.add_data(buffers, context_id, data, is_last=True)
             self._exchange.send(buffers)
             store.bytes_sent = len(data)
         else:
             self._send_blocks(store, buffers, data, pacer)
-        return framing.response(request.context_id, usual)
+        return framing.response(context_id, success)
+
+    def _await(self, store: _Store, success: bytes) -> StoreOutcome:
+        exchange = self._exchange
+        patience = Patience(Awaited.ANSWER, exchange.timeouts.answer)
+        pdu = exchange.read_pdu(patience)
+        if pdu == success:  # decoding it would tell nothing more
+            return store.ended(InstanceOutcome.SENT, 0x0000)
+        request = store.request
+        expected = dimse.Expected(
+            dimse.C_STORE_RSP, store.message_id, request.sop_class, request.sop_instance
+        )
+        response = exchange.decode_response(pdu, patience, request.context_id, expected)
+        outcome = classify_status(response.status)
+        return replace(
+            store.ended(outcome, response.status, detail=_detail(outcome, response.status)),
+            error_comment=response.error_comment,
+            offending_elements=response.offending_elements,
+        )
 
     def _send_blocks(
         self,
@@ -175,24 +211,6 @@ class Storing:
                 if block is None:
                     return
                 yield block
-
-    def _await(self, store: _Store, usual: bytes, started: float) -> StoreOutcome:
-        request = store.request
-        expected = dimse.Expected(
-            dimse.C_STORE_RSP, store.message_id, request.sop_class, request.sop_instance
-        )
-        response = self._exchange.read_response(request.context_id, expected, usual=usual)
-        outcome = classify_status(response.status)
-        return StoreOutcome(
-            outcome,
-            request.context_id,
-            response.status,
-            _status_detail(outcome, response.status),
-            response.error_comment,
-            response.offending_elements,
-            store.bytes_sent,
-            time.monotonic() - started - store.held,
-        )
 
     # Holding back
 
@@ -240,7 +258,7 @@ def _not_sent(request: StoreRequest, detail: str, bytes_sent: int = 0) -> StoreO
     )
 
 
-def _status_detail(outcome: InstanceOutcome, status: int) -> str:
+def _detail(outcome: InstanceOutcome, status: int) -> str:
     if outcome is InstanceOutcome.SENT:
         return ""
     verb = "stored it with a warning" if outcome is InstanceOutcome.WARNING else "refused it"

@@ -19,7 +19,7 @@ from sender.dicom.wire import Buffer, ConnectionLost, NoProgress, Patience, Wire
 from sender.negotiation.peers import TlsSettings
 from sender.negotiation.stalls import Awaited
 
-PIECE = 1 << 18
+PIECE = 1 << 16
 """Bytes that are encrypted at once."""
 RECORD = 1 << 14
 """Bytes that one TLS record holds (RFC 8446 section 5.1)."""
@@ -193,7 +193,7 @@ def _await(connection: socket.socket, patience: Patience, *, is_reading: bool) -
 def _say_farewell(session: Session, connection: socket.socket) -> None:
     """Send the alert or close_notify that the library has ready, if the system takes it."""
     with contextlib.suppress(OSError):
-        connection.send(session.outgoing.read())
+        connection.send(session.outgoing.read(), getattr(socket, "MSG_DONTWAIT", 0))
 
 
 def presented_chain(library: ssl.SSLObject) -> tuple[bytes, ...]:
@@ -248,7 +248,7 @@ class TlsWire(Wire):
         with contextlib.suppress(OSError):  # what came with the end of the handshake
             self._received += self._decrypt()
 
-    def send(self, buffers: Sequence[Buffer], *, stall: float) -> None:
+    def send(self, buffers: list[Buffer], *, stall: float) -> None:
         write = self._session.library.write
         for piece in _pieces(buffers):
             left = memoryview(piece)
@@ -257,12 +257,12 @@ class TlsWire(Wire):
                     left = left[write(left[:RECORD]) :]
             except ssl.SSLError as error:
                 raise self._ending(error) from error
-            self._transmit([self._session.outgoing.read()], stall)
+            super().send([self._session.outgoing.read()], stall=stall)
 
-    def _read(self) -> bytes:
+    def _read(self, flags: int) -> bytes:
         if self._has_ended:
             return b""
-        encrypted = super()._read()
+        encrypted = super()._read(flags)
         if encrypted:
             self._session.incoming.write(encrypted)
         else:

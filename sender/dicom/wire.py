@@ -1,15 +1,13 @@
 """One TCP connection with a deadline on everything: nothing a peer does can block for ever."""
 
 import contextlib
-import ipaddress
 import selectors
 import socket
-import threading
+import struct
+import sys
 import time
-from collections.abc import Sequence
-from typing import Any
 
-from sender.dicom.stalls import keep_alive, read_figures
+from sender.dicom.stalls import read_figures
 from sender.dicom.upper_layer import HEADER_LENGTH
 from sender.negotiation.stalls import Awaited, Stall, TransportFigures, explain_stall
 
@@ -18,21 +16,7 @@ MOST_BUFFERS = 1000
 READ_SIZE = 1 << 16
 LOOK_SECONDS = 0.25
 """How often a wait looks whether what was sent is still arriving."""
-PROBE_SECONDS = 5
-"""A connection that is quiet for so long is probed by the system."""
 Buffer = bytes | memoryview
-
-
-class NameNotResolved(OSError):
-    """The host name can't be resolved; `is_passing` if the name server may answer soon."""
-
-    def __init__(self, message: str, *, is_passing: bool) -> None:
-        super().__init__(message)
-        self.is_passing = is_passing
-
-
-class ConnectFailed(OSError):
-    """No connection: refused, unreachable, or no answer in time."""
 
 
 class ConnectionLost(OSError):
@@ -53,84 +37,6 @@ class Interrupted(OSError):
 
 class Oversized(OSError):
     """A PDU claims to be longer than it may be."""
-
-
-def resolve(address: str, port: int, *, seconds: float) -> list[Any]:
-    """Return the addresses of a host, as getaddrinfo does, within `seconds`.
-
-    The system's resolver can't be told to hurry, so a thread asks it and may be left behind.
-
-    Raises:
-        NameNotResolved: there is no such name, or no answer in time.
-    """
-    if _is_literal(address):
-        return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
-    found: list[Any] = []
-    failures: list[OSError | UnicodeError] = []
-
-    def ask() -> None:
-        try:
-            found.extend(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if found:
-        return found
-    cause, is_passing = f"no answer within {seconds:g} s", True
-    if failures:
-        cause = str(getattr(failures[0], "strerror", "") or failures[0])
-        is_passing = getattr(failures[0], "errno", None) == socket.EAI_AGAIN
-    raise NameNotResolved(
-        f"The host name {address} can't be resolved: {cause}.", is_passing=is_passing
-    )
-
-
-def _is_literal(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True
-
-
-def connect(addresses: list[Any], *, seconds: float) -> socket.socket:
-    """Connect to the first address that answers; all share `seconds`.
-
-    Raises:
-        ConnectFailed: none does; the message gives the last cause.
-    """
-    deadline = time.monotonic() + seconds
-    cause = "no address"
-    for family, kind, protocol, _name, target in addresses:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            break
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(remaining)
-            connection.connect(target)
-        except TimeoutError:
-            connection.close()
-            cause = f"no answer within {seconds:g} s"
-        except OSError as error:
-            connection.close()
-            cause = (error.strerror or str(error)).lower()
-        else:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            keep_alive(connection, seconds=PROBE_SECONDS)
-            return connection
-    raise ConnectFailed(f"The connection failed: {cause}.")
-
-
-def addresses_of(connection: socket.socket) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Return local and peer address with their ports; empty if the connection is gone."""
-    try:
-        return connection.getsockname()[:2], connection.getpeername()[:2]
-    except OSError:
-        return ("", 0), ("", 0)
 
 
 def await_ready(connection: socket.socket, seconds: float, *, is_reading: bool) -> bool:
@@ -196,7 +102,7 @@ class Wire:
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
+        _wait_in_calls(connection)
         self._socket = connection
         self._received = bytearray()
         self._interrupted = False
@@ -205,20 +111,16 @@ class Wire:
         self._selector.register(connection, selectors.EVENT_READ)
         self.moved = 0
 
-    def send(self, buffers: Sequence[Buffer], *, stall: float) -> None:
-        """Write all buffers; `stall`: the seconds in which something must move.
+    def send(self, buffers: list[Buffer], *, stall: float) -> None:
+        """Write all buffers, which may be taken apart; something must move within `stall` seconds.
 
         Raises:
             ConnectionLost, NoProgress, Interrupted.
         """
-        self._transmit(list(buffers), stall)
-
-    def _transmit(self, pending: list[Buffer], stall: float) -> None:
-        """Hand bytes to the system as they are."""
-        left = sum(map(len, pending))
+        left = sum(map(len, buffers))
         while left:
             try:
-                sent = self._socket.sendmsg(pending[:MOST_BUFFERS])
+                sent = self._socket.sendmsg(buffers[:MOST_BUFFERS])
             except BlockingIOError:
                 self._await_room(stall)
             except OSError as error:
@@ -227,7 +129,7 @@ class Wire:
                 self.moved += sent
                 left -= sent
                 if left:
-                    _drop(pending, sent)
+                    _drop(buffers, sent)
 
     def _await_room(self, stall: float) -> None:
         """Wait until the socket takes more; what the peer says meanwhile is kept for reading."""
@@ -236,7 +138,7 @@ class Wire:
         try:
             while not self._await(patience) & selectors.EVENT_WRITE:
                 with contextlib.suppress(BlockingIOError):
-                    self._receive()
+                    self._received += self._receive()
         finally:
             self._selector.modify(self._socket, selectors.EVENT_READ)
 
@@ -282,18 +184,31 @@ class Wire:
             Oversized: its header claims more than `longest` bytes.
         """
         received = self._received
+        if not received:
+            data = self._take(patience)
+            if len(data) == _pdu_length(data) <= longest:
+                return data  # as nearly always
+            received += data
         while (length := _pdu_length(received)) > len(received):
             if length > longest:
                 break
-            self._arm_quick_acknowledgement()
-            self._await(patience)
-            with contextlib.suppress(BlockingIOError):
-                self._receive()
+            if patience.left <= 0:  # whatever it says, it does not come to an end
+                raise NoProgress(patience.explain(read_figures(self._socket)))
+            self._acknowledge()
+            received += self._take(patience)
         if length > longest:
             raise Oversized(f"The peer announced a PDU of {length} bytes.")
         pdu = bytes(received[:length])
         del received[:length]
         return pdu
+
+    def _take(self, patience: Patience) -> bytes:
+        """Return what has come, or comes while the patience lasts."""
+        while True:
+            try:
+                return self._receive()
+            except BlockingIOError:
+                self._await(patience)
 
     def pending(self) -> bytes:
         """Return what was received but not read as a PDU yet."""
@@ -305,7 +220,7 @@ class Wire:
             return True
         try:
             if self._selector.select(0):
-                self._receive()
+                self._received += self._receive()
         except BlockingIOError:
             return False
         except (OSError, ValueError):
@@ -316,40 +231,44 @@ class Wire:
         """Take in what a peer said before it broke the connection; return how that ended."""
         try:
             while len(self._received) < READ_SIZE:
-                self._receive()
+                self._received += self._receive(_AT_ONCE)
         except BlockingIOError:
             return None
         except OSError as error:
             return error
         return None
 
-    def _arm_quick_acknowledgement(self) -> None:
-        """Have the system acknowledge at once: peers with Nagle on wait for it in mid-answer."""
+    def _acknowledge(self) -> None:
+        """Have the system acknowledge half an answer at once.
+
+        A peer with Nagle's algorithm on keeps the other half until then: for 40 ms, otherwise.
+        """
         if _QUICK_ACKNOWLEDGEMENT is not None:
             try:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
             except OSError as error:
                 raise self._ending(error) from error
 
-    def _receive(self) -> None:
-        """Take in what has come.
+    def _receive(self, flags: int = 0) -> bytes:
+        """Return what has come, at least a byte.
 
         Raises:
             BlockingIOError: nothing has.
+            ConnectionLost, Interrupted: nothing will any more.
         """
         try:
-            data = self._read()
+            data = self._read(flags)
         except BlockingIOError:
             raise
         except OSError as error:
             raise self._ending(error) from error
         if not data:
             raise self._ending(None)
-        self._received += data
+        return data
 
-    def _read(self) -> bytes:
+    def _read(self, flags: int) -> bytes:
         """Return what has come; b"" if the peer has closed."""
-        data = self._socket.recv(READ_SIZE)
+        data = self._socket.recv(READ_SIZE, flags)
         self.moved += len(data)
         return data
 
@@ -374,9 +293,28 @@ class Wire:
 
 
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
+_AT_ONCE = getattr(socket, "MSG_DONTWAIT", 0)
 
 
-def _pdu_length(received: bytearray) -> int:
+def _wait_in_calls(connection: socket.socket) -> None:
+    """Have calls wait for a moment where the system can; elsewhere they don't wait at all.
+
+    Then most waits need no call of their own. Whatever takes longer is waited for by selecting.
+    """
+    if sys.platform != "linux" or struct.calcsize("l") != _LONG:
+        connection.setblocking(False)
+        return
+    connection.setblocking(True)
+    moment = struct.pack("ll", 0, int(LOOK_SECONDS * 1_000_000))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, moment)
+
+
+_LONG = 8
+"""The fields of struct timeval on all 64-bit systems."""
+
+
+def _pdu_length(received: bytes | bytearray) -> int:
     """Return how long the PDU is that begins here, or the length of a header if there is less."""
     if len(received) < HEADER_LENGTH:
         return HEADER_LENGTH

@@ -1,7 +1,9 @@
 """TLS changes the wire alone; what does not hold is told, and nothing travels without it."""
 
+import contextlib
 import socket
 import ssl
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +11,27 @@ from pathlib import Path
 import pytest
 import trustme
 
+from sender.dicom.pacers import LimitPacer
 from sender.dicom.requestor import NetworkAssociation, NetworkRequestor, StoreRequest
+from sender.negotiation.buckets import Limits
 from sender.negotiation.outcomes import AssociationKind, Ended, InstanceOutcome, Phase
 from sender.negotiation.peers import Peer, Timeouts, TlsSettings
-from tests.dicom.test_requestor import ALL, CT, DATA, PROPOSAL, QUICK, well_behaved
-from tests.scripted_acceptor import Conversation, acceptor
+from sender.negotiation.stalls import Whose
+from tests.acceptance import user_information
+from tests.dicom.test_requestor import (
+    ALL,
+    CT,
+    DATA,
+    PROPOSAL,
+    QUICK,
+    hang_up,
+    noise,
+    reset,
+    say_abort,
+    say_nothing,
+    well_behaved,
+)  # fmt: skip
+from tests.scripted_acceptor import Conversation, Script, acceptor
 
 AUTHORITY = trustme.CA()
 OTHER = trustme.CA()
@@ -212,3 +230,197 @@ def test_files_that_are_gone_are_told(wrong: str, ca_file: str, tmp_path: Path) 
         found = associate(peer.port, settings).outcome()
     assert found.kind is AssociationKind.TLS_FAILED
     assert "gone.pem" in found.detail
+
+
+# Whom we trust, and what was presented
+
+
+def write_pem(path: Path, *authorities: trustme.CA) -> str:
+    path.write_bytes(b"".join(authority.cert_pem.bytes() for authority in authorities))
+    return str(path)
+
+
+def der(blob: trustme.Blob) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(blob.bytes().decode("ascii"))
+
+
+@pytest.mark.parametrize("issuer", [AUTHORITY, OTHER], ids=["old", "new"])
+@pytest.mark.parametrize("files", [1, 2], ids=["in one file", "in a file each"])
+def test_an_old_and_a_new_authority_are_trusted_side_by_side(
+    issuer: trustme.CA, files: int, tmp_path: Path
+) -> None:
+    if files == 1:
+        settings = TlsSettings(write_pem(tmp_path / "both.pem", AUTHORITY, OTHER))
+    else:
+        old = write_pem(tmp_path / "old.pem", AUTHORITY)
+        settings = TlsSettings(old, ca_files=(write_pem(tmp_path / "new.pem", OTHER),))
+    with acceptor(accept, tls=server(authority=issuer)) as peer:
+        assert store(associate(peer.port, settings)) == [InstanceOutcome.SENT] * 3
+
+
+def test_one_of_several_files_that_is_gone_is_named(ca_file: str, tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.pem")
+    with acceptor(accept, tls=server()) as peer:
+        found = associate(peer.port, TlsSettings(ca_file, ca_files=(gone,))).outcome()
+    assert found.kind is AssociationKind.TLS_FAILED
+    assert "gone.pem" in found.detail
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("is_trusted", [True, False], ids=["trusted", "not trusted"])
+def test_the_chain_is_on_record_whether_it_holds_or_not(
+    version: ssl.TLSVersion, is_trusted: bool, tmp_path: Path
+) -> None:
+    intermediate = AUTHORITY.create_child_ca()
+    issued = intermediate.issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = version
+    issued.configure_cert(context)
+    trusted = write_pem(tmp_path / "ca.pem", AUTHORITY if is_trusted else OTHER)
+    with acceptor(accept, tls=context) as peer:
+        association = associate(peer.port, TlsSettings(trusted))
+        assert association.is_open is is_trusted
+        association.release()
+    found = association.outcome()
+    assert found.connection.peer_chain == tuple(der(pem) for pem in issued.cert_chain_pems)
+    assert len(found.connection.peer_chain) == 2
+    if not is_trusted:
+        assert found.kind is AssociationKind.TLS_FAILED
+        assert all(conversation.received == [] for conversation in peer.conversations)
+        assert len(peer.conversations) == 1, "one handshake tells it all"
+
+
+def test_the_chain_of_another_name_is_on_record(ca_file: str) -> None:
+    with acceptor(accept, tls=server("pacs.example")) as peer:
+        found = associate(peer.port, TlsSettings(ca_file)).outcome()
+    assert found.kind is AssociationKind.TLS_FAILED
+    assert len(found.connection.peer_chain) == 1
+
+
+def test_the_peers_own_certificate_may_be_all_that_is_trusted(tmp_path: Path) -> None:
+    issued = OTHER.issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued.configure_cert(context)
+    pinned = tmp_path / "peer.pem"
+    issued.cert_chain_pems[0].write_to_path(str(pinned))
+    with acceptor(accept, tls=context) as peer:
+        assert store(associate(peer.port, TlsSettings(str(pinned)))) == [InstanceOutcome.SENT] * 3
+    with acceptor(accept, tls=server(authority=OTHER)) as another:
+        found = associate(another.port, TlsSettings(str(pinned))).outcome()
+    assert found.kind is AssociationKind.TLS_FAILED, "another certificate of that authority"
+
+
+def test_a_private_key_with_a_passphrase_is_told_and_asks_nobody(
+    ca_file: str, tmp_path: Path
+) -> None:
+    from cryptography.hazmat.primitives import serialization
+
+    mine = AUTHORITY.issue_cert("sender.example")
+    key = serialization.load_pem_private_key(mine.private_key_pem.bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    cert = tmp_path / "cert.pem"
+    mine.cert_chain_pems[0].write_to_path(str(cert))
+    with acceptor(accept, tls=server()) as peer:
+        found = associate(peer.port, TlsSettings(ca_file, str(cert), str(locked))).outcome()
+    assert found.kind is AssociationKind.TLS_FAILED
+    assert "passphrase" in found.detail
+
+
+# The same engine
+
+
+def test_small_pdus_and_a_limit_travel_through_tls(ca_file: str) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL, information=user_information(128))
+        well_behaved(conversation)
+
+    with acceptor(script, tls=server()) as peer:
+        association = associate(peer.port, TlsSettings(ca_file), Timeouts())
+        requests = (StoreRequest(CT, f"1.2.3.{n}", 1, bytes(50_001)) for n in range(3))
+        pacer = LimitPacer(Limits(bytes_per_second=1_000_000))
+        stored = [o.outcome for _, o in association.store_many(requests, pacer=pacer)]
+        association.release()
+    assert stored == [InstanceOutcome.SENT] * 3
+    assert association.outcome().ended is Ended.RELEASED
+
+
+@pytest.mark.parametrize(
+    ("ending", "ended"),
+    [
+        (hang_up, Ended.CONNECTION_LOST),
+        (reset, Ended.CONNECTION_LOST),
+        (say_abort, Ended.ABORTED_BY_PEER),
+        (say_nothing, Ended.TIMED_OUT),
+        (noise, Ended.ABORTED_BY_US),
+    ],
+)
+def test_what_a_peer_does_wrong_is_the_same_through_tls(
+    ending: Script, ended: Ended, ca_file: str
+) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.answer(conversation.read_request())
+        ending(conversation)
+
+    with acceptor(script, tls=server()) as peer:
+        association = associate(peer.port, TlsSettings(ca_file))
+        stored = store(association)
+    assert stored == [InstanceOutcome.SENT, InstanceOutcome.UNKNOWN]
+    assert association.outcome().ended is ended
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose it is")
+def test_a_stall_through_tls_says_whose_it_is(ca_file: str) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.stay_silent()
+
+    with acceptor(script, tls=server()) as peer:
+        association = associate(peer.port, TlsSettings(ca_file))
+        assert store(association, size=64 << 20, count=1) == [InstanceOutcome.UNKNOWN]
+    stall = association.outcome().stall
+    assert stall is not None
+    assert stall.whose is Whose.PEER_NOT_READING
+
+
+def test_the_session_is_ended_in_order(ca_file: str) -> None:
+    """A peer that sees the connection end without close_notify may call that an attack."""
+    ends: list[bytes] = []
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.finish()
+        secured = conversation.connection
+        assert isinstance(secured, ssl.SSLSocket)
+        secured.suppress_ragged_eofs = False  # type: ignore[attr-defined]
+        ends.append(secured.recv(100))
+
+    with acceptor(script, tls=server()) as peer:
+        associate(peer.port, TlsSettings(ca_file)).release()
+    assert ends == [b""]
+
+
+def test_a_peer_that_ends_the_session_but_not_the_connection_is_gone(ca_file: str) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.read_request()
+        secured = conversation.connection
+        assert isinstance(secured, ssl.SSLSocket)
+        secured.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            secured.unwrap()
+        conversation.stay_silent()
+
+    with acceptor(script, tls=server()) as peer:
+        association = associate(peer.port, TlsSettings(ca_file), Timeouts(answer=20))
+        began = time.monotonic()
+        assert store(association, count=1) == [InstanceOutcome.UNKNOWN]
+        assert time.monotonic() - began < 10
+    assert association.outcome().ended is Ended.CONNECTION_LOST
