@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from functools import lru_cache
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value
@@ -17,6 +18,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sender.models import (
+    AssociationAttempt,
     BatchState,
     Destination,
     DestinationSlot,
@@ -43,6 +45,9 @@ class By(StrEnum):
     ALONE = "alone"
 
 
+ACCEPTED = b"\x02"
+"""The type of an A-ASSOCIATE-AC, PS3.8 table 9-17."""
+NO_ATTEMPT = UUID(int=0)
 OF_PEOPLE = frozenset({By.CANCEL, By.PAUSED_SEND, By.DISABLED, By.PAUSE, By.WINDOW})
 """What people decided; the rest is the engine's, and an inline send may try nevertheless."""
 
@@ -151,12 +156,16 @@ def of_people(destination: Destination) -> Closed | None:
     return _decided(destination, _holds(destination.pk), timezone.now())
 
 
-def is_parallel(batch: SendBatch) -> bool:
-    """Tell whether other batches are at work for the destination of one."""
-    others = SendBatch.objects.filter(
-        destination_id=batch.destination_id, state=BatchState.RUNNING
-    ).exclude(pk=batch.pk)
-    return others.exists()
+def works_beside(destination_id: int, attempt: UUID | None) -> bool:
+    """Tell whether another association that the destination accepted is open now."""
+    others = AssociationAttempt.objects.filter(
+        destination_id=destination_id,
+        closed_at__isnull=True,
+        lease_until__gte=timezone.now(),
+        answer__isnull=False,
+    )
+    answers = others.exclude(pk=attempt or NO_ATTEMPT).values_list("answer", flat=True)
+    return any(bytes(answer)[:1] == ACCEPTED for answer in answers if answer)
 
 
 def may_begin(destination_id: int, gate: Gate) -> QuerySet[SendBatch]:

@@ -120,7 +120,7 @@ def _put_off(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
     """
     failures = batch.failures + 1
     due = due_at(failure.decision, failures)
-    if failure.decision.breaker and gate.is_parallel(batch):
+    if failure.decision.breaker and gate.works_beside(batch.destination_id, failure.attempt):
         failures = batch.failures
     elif failure.decision.breaker:
         opened = holds.open_breaker(

@@ -51,6 +51,17 @@ PAUSE_SECONDS = 10
 """A pause takes effect within this time."""
 
 
+class Hanging(Profile):
+    """A receiver that has an instance and does not answer; it tells when it has it."""
+
+    has_one = threading.Event()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "pause_seconds":
+            Hanging.has_one.set()
+        return super().__getattribute__(name)
+
+
 class Store:
     """A receiver that counts what it stored, and how fast it answers."""
 
@@ -65,6 +76,12 @@ class Store:
 
     def answers_after(self, seconds: float) -> None:
         self.profiles["SLOW"] = Profile(pause_seconds=seconds)
+
+    def hangs(self) -> threading.Event:
+        """Answer nothing for half a minute; return what is set once an instance is there."""
+        self.profiles["SLOW"] = Hanging(pause_seconds=30)
+        Hanging.has_one.clear()
+        return Hanging.has_one
 
 
 @pytest.fixture
@@ -157,10 +174,10 @@ def test_a_paused_send_rests_within_10_s_and_goes_on_without_a_loss(
 def test_an_instance_in_flight_is_cut_off_after_5_s_and_that_counts_as_no_attempt(
     store: Store, folder: Path
 ) -> None:
-    store.answers_after(30)
+    has_one = store.hangs()
     send = planned(slow(store), folder)
     with background(workers=1):
-        await_true(_has_attempt, "a start", 20)
+        assert has_one.wait(20)
         control.pause_send(send, "anna")
         began = time.monotonic()
         await_true(is_at_rest, "rest", 20)
@@ -175,18 +192,12 @@ def test_an_instance_in_flight_is_cut_off_after_5_s_and_that_counts_as_no_attemp
     assert (state_of(send), outcomes(send)) == (SendState.SUCCEEDED, {"sent": 12})
 
 
-def _has_attempt() -> bool:
-    from sender.models import AssociationAttempt
-
-    return AssociationAttempt.objects.filter(answer__isnull=False).exists()
-
-
 @pytest.mark.slow
 def test_a_cancelled_instance_that_was_cut_off_is_unknown(store: Store, folder: Path) -> None:
-    store.answers_after(30)
+    has_one = store.hangs()
     send = planned(slow(store), folder)
     with background(workers=1):
-        await_true(_has_attempt, "a start", 20)
+        assert has_one.wait(20)
         sending.cancel_send(send, "anna")
         await_true(lambda: state_of(send) == SendState.CANCELLED, "the end", 20)
     assert outcomes(send) == {"cancelled": 11, "unknown": 1}

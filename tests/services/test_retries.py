@@ -13,6 +13,7 @@ from pytest_django import Settings
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import (
     Association,
+    AssociationAttempt,
     AuditEntry,
     BatchState,
     Destination,
@@ -61,6 +62,18 @@ def pacs(receiver: Receiver) -> Destination:
 def folder(tmp_path: Path) -> Path:
     """Three studies of three instances each."""
     return write_studies(tmp_path / "in", 3)
+
+
+def test_workers_that_fail_at_the_same_time_are_no_sign_that_it_works(
+    profiles: dict[str, Profile], receiver: Receiver, folder: Path
+) -> None:
+    profiles["PACS"] = BUSY
+    to = factories.at_full_pace(at(receiver, ae_title="PACS", max_associations=3))
+    split_by_study(planned(to, folder))
+    at_once(lambda: engine.work(to.pk), 3)
+    hold = Hold.objects.get()
+    assert (hold.kind, hold.failures) == (HoldKind.BREAKER, 1)
+    assert Association.objects.count() <= 3
 
 
 @pytest.fixture
@@ -295,6 +308,8 @@ def test_a_refusal_beside_associations_that_work_stops_nobody(
     send = planned(to, folder)
     split_by_study(send)
     assert leases.claim_batch(to.pk, "somebody") is not None
+    beside = factories.open_attempt(to)
+    AssociationAttempt.objects.filter(pk=beside).update(answer=b"\x02\x00")
     engine.work(to.pk)
     assert not Hold.objects.exists()
     refused = SendBatch.objects.get(rule="busy")

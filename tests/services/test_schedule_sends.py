@@ -206,7 +206,7 @@ def test_a_rule_on_an_attribute_that_does_not_exist_is_a_failed_run(
     schedule = factories.schedule(folder, pacs(receiver), rules={"tags": {"Colour": "blue"}})
     run = begin(schedule)
     assert run.state == RunState.FAILED
-    assert "Colour is no keyword" in run.detail
+    assert "no DICOM attribute called “Colour”" in run.detail
     assert not Send.objects.exists()
 
 
