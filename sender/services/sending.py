@@ -28,7 +28,7 @@ from sender.models.sends import ENDED_STATES, send_states_before
 from sender.models.templates import TemplateVersion
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import EVERYTHING, Selection, to_document
-from sender.services import expectations, sources, tallies, tickets
+from sender.services import expectations, sources, tallies, tickets, uploads
 from sender.services.audit import write_entry
 from sender.services.expectations import Expectation
 from sender.services.sources import InvalidSource
@@ -108,6 +108,10 @@ def create_sends(
         for path in order.sources
     ]
     with transaction.atomic():
+        try:
+            uploads.hold(resolved)
+        except uploads.Refused as refusal:
+            raise InvalidSource(str(refusal)) from None
         listing = Listing.objects.create(
             sources=list(dict.fromkeys(resolved)),
             rules=to_document(order.selection),
