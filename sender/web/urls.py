@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from sender.web import context_templates, dashboard, destinations, history, people, search, sends
+from sender.web import (
+    context_templates,
+    dashboard,
+    destinations,
+    history,
+    people,
+    search,
+    sends,
+    uploads,
+)
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -48,6 +57,8 @@ urlpatterns = [
         "templates/<int:number>/change/", context_templates.template_change, name="template_change"
     ),
     path("templates/<int:number>/clone/", context_templates.template_clone, name="template_clone"),
+    path("uploads/", uploads.uploads, name="uploads"),
+    path("uploads/<int:number>/delete/", uploads.upload_delete, name="upload_delete"),
     path("sends/", sends.sends, name="sends"),
     path("sends/new/", sends.send_new, name="send_new"),
     path("sends/<int:number>/", sends.send, name="send"),

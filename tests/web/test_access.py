@@ -7,7 +7,16 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
 
-from sender.models import ROLES, Association, ContextTemplate, Destination, Enquiry, Send, Trigger
+from sender.models import (
+    ROLES,
+    Association,
+    ContextTemplate,
+    Destination,
+    Enquiry,
+    Send,
+    Trigger,
+    Upload,
+)
 from sender.services.enquiries import verification_version
 from sender.web import urls
 from sender.web.access import PUBLIC, SIGNED_IN
@@ -37,6 +46,8 @@ NEEDS = {
     "association_json": "read",
     "send_instances": "read_identifiers",
     "send_new": "operate",
+    "uploads": "operate",
+    "upload_delete": "operate",
     "send_cancel": "operate",
     "send_command": "operate",
     "destination_echo": "operate",
@@ -82,7 +93,9 @@ def arguments(
         template_version=verification_version(),
         requested_by="test",
     )
+    upload = Upload.objects.create(folder="f", name="u", uploaded_by="test", state="ready")
     found: dict[str, list[object]] = {
+        "upload_delete": [upload.pk],
         "setup": ["wrong-token"],
         "destination_enquiry": [enquiry.pk],
         "send_command": [send.pk, "start"],
