@@ -113,7 +113,7 @@ def _data_directory() -> Path:
     """Return the data directory, made if it was missing."""
     directory = Path(_text("CONCORDAT_DATA_DIR") or BASE_DIR / "var").absolute()
     try:
-        for folder in (directory, *(directory / name for name in ("logs", "static", "uploads"))):
+        for folder in (directory, *(directory / name for name in ("logs", "static", "uploads", "incoming"))):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(
@@ -156,6 +156,12 @@ SCAN_PROCESSES = int(_parsed("CONCORDAT_SCAN_PROCESSES", 2, _number(1, 32)))
 CONVERT_PROCESSES = int(_parsed("CONCORDAT_CONVERT_PROCESSES", 2, _number(1, 32)))
 BIND = _text("CONCORDAT_BIND", "127.0.0.1:8000")
 DEMO_PORT = int(_parsed("CONCORDAT_DEMO_PORT", 11113, _number(1, 65535)))
+UPLOAD_MEGABYTES = int(_parsed("CONCORDAT_UPLOAD_MEGABYTES", 4096, _number(1, 1 << 20)))
+"""The largest upload, in millions of bytes; next, what its archives may unpack to."""
+UPLOAD_UNPACKED_MEGABYTES = int(
+    _parsed("CONCORDAT_UPLOAD_UNPACKED_MEGABYTES", 16384, _number(1, 1 << 20))
+)
+UPLOAD_FILES = int(_parsed("CONCORDAT_UPLOAD_FILES", 100_000, _number(1, 1_000_000)))
 ENVIRONMENT_LABEL = _text("CONCORDAT_ENVIRONMENT_LABEL")
 SENDER_HOST = _text("CONCORDAT_HOST_NAME") or socket.gethostname()
 
@@ -268,7 +274,10 @@ SECURE_CSP = {
     "base-uri": "'none'",
     "frame-ancestors": "'none'",
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 << 20
+DATA_UPLOAD_MAX_NUMBER_FILES = UPLOAD_FILES
+FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 
 Q_CLUSTER = {
     "name": "concordat",

@@ -27,11 +27,14 @@ from sender.models import (
 from sender.models.sends import ENDED_STATES, send_states_before
 from sender.models.templates import TemplateVersion
 from sender.negotiation import retry
+from sender.negotiation.local_time import zone_named
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import EVERYTHING, Selection, to_document
-from sender.services import expectations, sources, tallies, tickets
+from sender.negotiation.windows import parse_windows
+from sender.services import expectations, path_lists, sources, tallies, tickets, uploads
 from sender.services.audit import write_entry
 from sender.services.expectations import Expectation
+from sender.services.path_lists import PathList
 from sender.services.sources import InvalidSource
 
 __all__ = ["InvalidSource", "SendOrder", "WrongState", "create_send", "source_roots"]
@@ -52,7 +55,8 @@ class SendOrder:
     """What a person wants sent.
 
     Attributes:
-        sources: paths of folders or files.
+        sources: paths of folders or files; may be empty where there is a list of paths.
+        path_list: a list of further paths; lines that can't be used are told, and hold up nothing.
         retries: automatic attempts per instance after the first; None: as the destination says.
         roots: folders that may be read; None: whatever the process may read (command line only).
         selection: what is taken of the sources.
@@ -68,6 +72,7 @@ class SendOrder:
     retries: int | None = None
     inline: bool = False
     roots: Sequence[Path] | None = ()
+    path_list: PathList | None = None
     selection: Selection = EVERYTHING
     expected: Sequence[Expectation] = ()
     study_order: StudyOrder = StudyOrder.LISTED
@@ -90,6 +95,8 @@ def create_send(order: SendOrder, *, start: bool) -> Send:
 
     Raises:
         InvalidSource: a source is missing, unreadable or outside the allowed roots.
+        InvalidSelection: a rule names an attribute that does not exist.
+        InvalidWindows, UnknownZone: the windows can't be used.
         WrongState: the destination is disabled.
     """
     return create_sends(order, [(order.destination, order.template_version)], start=start)[0]
@@ -105,24 +112,41 @@ def create_sends(
     for destination, _ in targets:
         if not destination.enabled:
             raise WrongState(f"The destination {destination.name} is disabled.")
-    if not order.sources:
+    if not order.sources and not order.path_list:
         raise InvalidSource("Name at least one folder or file to send.")
+    _check_order(order)
     roots = source_roots() if order.roots == () else order.roots
-    resolved = [
-        sources.resolve_source(path, None if roots is None else list(roots))
-        for path in order.sources
-    ]
+    known = sources.Roots(roots)
+    resolved = [known.resolve(path) for path in order.sources]
     with transaction.atomic():
+        try:
+            uploads.hold(resolved)
+        except uploads.Refused as refusal:
+            raise InvalidSource(str(refusal)) from None
         listing = Listing.objects.create(
             sources=list(dict.fromkeys(resolved)),
+            roots=None if roots is None else [str(root) for root in roots],
             rules=to_document(order.selection),
             expected=expectations.to_rows(order.expected),
             inline=order.inline,
         )
+        if order.path_list:
+            path_lists.keep(listing, order.path_list)
         return [
             _create(order, listing, destination, version, start=start)
             for destination, version in targets
         ]
+
+
+def _check_order(order: SendOrder) -> None:
+    """Raises: InvalidSelection, InvalidWindows, UnknownZone."""
+    parse_windows(order.windows)
+    if order.zone:
+        zone_named(order.zone)
+    if order.selection.tags:
+        from sender.services.listing import tags_of  # noqa: PLC0415 - loads the DICOM dictionary
+
+        tags_of(order.selection)
 
 
 def _create(

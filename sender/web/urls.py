@@ -13,6 +13,7 @@ from sender.web import (
     search,
     sends,
     studies,
+    uploads,
 )
 
 urlpatterns = [
@@ -70,6 +71,8 @@ urlpatterns = [
         "templates/<int:number>/change/", context_templates.template_change, name="template_change"
     ),
     path("templates/<int:number>/clone/", context_templates.template_clone, name="template_clone"),
+    path("uploads/", uploads.uploads, name="uploads"),
+    path("uploads/<int:number>/delete/", uploads.upload_delete, name="upload_delete"),
     path("sends/", sends.sends, name="sends"),
     path("sends/new/", sends.send_new, name="send_new"),
     path("sends/<int:number>/", sends.send, name="send"),

@@ -17,6 +17,7 @@ from sender.models import (
     Hold,
     Send,
     Trigger,
+    Upload,
 )
 from sender.services import schedule_runs, sources
 from sender.services.enquiries import verification_version
@@ -61,6 +62,8 @@ NEEDS = {
     "send_studies_csv": "read_identifiers",
     "study": "read_identifiers",
     "send_new": "operate",
+    "uploads": "operate",
+    "upload_delete": "operate",
     "send_cancel": "operate",
     "send_command": "operate",
     "send_again": "operate",
@@ -122,6 +125,7 @@ def arguments(
     )
     schedule = factories.schedule(sources.sample_folder(), destination)
     run = schedule_runs.check_now(schedule, "test")
+    upload = Upload.objects.create(folder="f", name="u", uploaded_by="test", state="ready")
     hold = Hold.objects.create(kind="pause", reason="x", set_by="test", ended_at=timezone.now())
     found: dict[str, list[object]] = {
         "schedule": [schedule.pk],
@@ -130,6 +134,7 @@ def arguments(
         "schedule_change": [schedule.pk],
         "schedule_delete": [schedule.pk],
         "schedule_command": [schedule.pk, "run"],
+        "upload_delete": [upload.pk],
         "setup": ["wrong-token"],
         "destination_enquiry": [enquiry.pk],
         "send_command": [send.pk, "start"],

@@ -84,6 +84,22 @@
   for (const form of document.querySelectorAll("form[data-auto]")) {
     form.addEventListener("change", () => form.requestSubmit());
   }
+  // An upload that is too large is told before it travels.
+  for (const form of document.querySelectorAll("form[data-upload]")) {
+    const problem = find("[data-problem]", form);
+    form.addEventListener("submit", (event) => {
+      const files = [...form.querySelectorAll('input[type="file"]')].flatMap((input) => [...input.files]);
+      const bytes = files.reduce((sum, file) => sum + file.size, 0);
+      const said = (number) => `${(number / 1e6).toFixed(1)} MB`;
+      problem.textContent = !files.length ? "No file was chosen."
+        : bytes > Number(form.dataset.most) ? `These files have ${said(bytes)}; at most ${said(Number(form.dataset.most))} can be taken.`
+        : files.length > Number(form.dataset.files) ? `These are ${files.length} files; at most ${form.dataset.files} can be taken.`
+        : "";
+      problem.hidden = !problem.textContent;
+      if (problem.textContent) event.preventDefault();
+      else find("[data-progress]", form).textContent = `Uploading ${files.length} files, ${said(bytes)}…`;
+    });
+  }
   // A chosen transfer syntax is added to the lines of its context.
   document.addEventListener("change", (event) => {
     const list = event.target.closest("select[data-adds-to]");
