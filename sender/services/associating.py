@@ -21,9 +21,7 @@ from sender.negotiation.outcomes import (
 )
 from sender.services import certificates, holds, parked, recording
 from sender.services.destinations import current_revision
-
-LEASE_SECONDS = 60
-"""How long an attempt, a batch or a slot is held without a sign of life."""
+from sender.services.owners import LEASE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

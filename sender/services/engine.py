@@ -46,8 +46,8 @@ from sender.services.leases import (
     claim_follower,
     claim_slot,
     free_slot,
-    owner_name,
 )
+from sender.services.owners import owner_name
 
 LONGEST_WAIT_SECONDS = 5
 """A worker waits so long for a batch that is due soon; for later ones the tick sends somebody."""

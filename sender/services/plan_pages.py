@@ -25,8 +25,8 @@ from sender.negotiation.instances import DataKind
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import SendPlan
 from sender.services import copies, delivered
-from sender.services.associating import LEASE_SECONDS
 from sender.services.inserting import insert_rows
+from sender.services.owners import LEASE_SECONDS
 
 PAGE_ROWS = 2000
 BATCH_INSTANCES = 500

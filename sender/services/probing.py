@@ -26,8 +26,8 @@ from sender.services.leases import (
     await_slot,
     claim_slot,
     free_slot,
-    owner_name,
 )
+from sender.services.owners import owner_name
 from sender.services.settling import Failure
 
 ALL_SLOTS_HELD = "All associations that this destination allows are in use."

@@ -18,7 +18,7 @@ from sender.models import (
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import journal, recording
 from sender.services.journal import Remains
-from sender.services.leases import is_dead
+from sender.services.owners import is_dead
 from sender.services.results import Change, Tried, change_of, write_changes
 
 logger = logging.getLogger(__name__)

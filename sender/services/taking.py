@@ -24,9 +24,9 @@ from sender.negotiation.selection import (
     takes_name,
 )
 from sender.services import path_lists
-from sender.services.associating import LEASE_SECONDS
 from sender.services.catalogue import Catalogue, Remembered
 from sender.services.inserting import insert_rows
+from sender.services.owners import LEASE_SECONDS
 from sender.services.walking import Found, Place, Walk
 
 CHUNK = 1000

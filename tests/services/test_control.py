@@ -33,6 +33,7 @@ from sender.services import (
     gate,
     holds,
     leases,
+    owners,
     planner,
     sending,
     tickets,
@@ -447,7 +448,7 @@ def test_destinations_that_fail_hold_a_quarter_of_the_workers_at_most(
     assert [fairness.is_doubtful(to.pk) for to in (*bad, good)] == [True, True, True, False]
     for to in bad[:2]:
         assert not fairness.must_wait(to.pk)
-        assert leases.claim_slot(to, leases.owner_name()) is not None
+        assert leases.claim_slot(to, owners.owner_name()) is not None
     assert fairness.must_wait(bad[2].pk)
     assert not fairness.must_wait(good.pk)
     factories.recorded(bad[2])

@@ -20,7 +20,7 @@ from sender.models import (
     SendItem,
 )
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
-from sender.services import engine, journal, leases, planner, recovery
+from sender.services import engine, journal, leases, owners, planner, recovery
 from sender.services.journal import Journal
 from sender.services.recording import InstanceResult
 from sender.services.records import verify_record
@@ -125,7 +125,7 @@ def test_a_line_that_was_cut_off_is_left_out(send: Send) -> None:
 
 
 def test_the_journal_of_a_worker_that_lives_is_left_alone(send: Send) -> None:
-    _, written = claim(send, leases.owner_name())
+    _, written = claim(send, owners.owner_name())
     written.note(result(SendItem.objects.filter(send=send)[0], 1))
     engine.tick("test")
     assert len(list(journal.remains())) == 1
@@ -143,7 +143,7 @@ def test_an_unknown_result_is_pending_again(send: Send) -> None:
 
 
 def test_committed_results_stand_in_no_journal(send: Send) -> None:
-    _, written = claim(send, leases.owner_name())
+    _, written = claim(send, owners.owner_name())
     written.note(result(SendItem.objects.filter(send=send)[0], 1))
     written.empty()
     (remains,) = journal.remains()
@@ -162,7 +162,7 @@ def test_slots_of_processes_that_are_gone_are_free_at_once() -> None:
 
 @pytest.mark.parametrize("owner", ["elsewhere:1:0:0", "", "odd", "a:b:c:d"])
 def test_owners_elsewhere_are_never_taken_for_dead(owner: str) -> None:
-    assert not leases.is_dead(owner)
+    assert not owners.is_dead(owner)
 
 
 def test_work_that_loses_its_worker_again_and_again_waits(send: Send) -> None:

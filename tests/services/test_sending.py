@@ -23,7 +23,7 @@ from sender.models import (
 )
 from sender.models.sources import real_path, stored_path
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import again, engine, leases, planner, sending, sources, transfer
+from sender.services import again, engine, leases, owners, planner, sending, sources, transfer
 from sender.services.sending import SendOrder, WrongState
 from tests import factories
 from tests.processes import free_port
@@ -119,8 +119,8 @@ def test_workers_at_the_same_time_never_share_a_batch_or_a_slot(
 
     def work() -> None:
         begin.wait()
-        slots.append(leases.claim_slot(to, leases.owner_name()))
-        batches.append(leases.claim_batch(to.pk, leases.owner_name(), send_id=send.pk))
+        slots.append(leases.claim_slot(to, owners.owner_name()))
+        batches.append(leases.claim_batch(to.pk, owners.owner_name(), send_id=send.pk))
         connection.close()
 
     threads = [threading.Thread(target=work) for _ in range(6)]
