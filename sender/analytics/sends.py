@@ -226,7 +226,7 @@ _PAGE = 2000
 
 def _pages(send: Send) -> Iterator[list[_ExportRow]]:
     """Yield the rows of a send, page by page, in the order of sending."""
-    after = 0
+    after = -1
     while True:
         rows = SendItem.objects.filter(send=send, position__gt=after).order_by("position")
         page = [_ExportRow(*row) for row in rows.values_list(*_EXPORTED)[:_PAGE]]

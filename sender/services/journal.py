@@ -68,9 +68,16 @@ class Remains:
     attempt: UUID
 
     def results(self) -> list[InstanceResult]:
-        """Return the results that were written whole; a process may die within a line."""
+        """Return the results that were written whole; a process may die within a line.
+
+        None if the journal was removed meanwhile: then its worker has committed all of it.
+        """
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
         found = []
-        for line in self.path.read_bytes().split(b"\n"):
+        for line in content.split(b"\n"):
             try:
                 found.append(_result(json.loads(line)))
             except (ValueError, KeyError, TypeError):
