@@ -13,6 +13,7 @@ from sender.models import (
     ContextTemplate,
     Destination,
     Enquiry,
+    Listing,
     Send,
     Trigger,
     Upload,
@@ -45,6 +46,11 @@ NEEDS = {
     "association": "read",
     "association_json": "read",
     "send_instances": "read_identifiers",
+    "listing": "read",
+    "listing_progress": "read",
+    "listing_problems": "read_identifiers",
+    "listing_missing": "read_identifiers",
+    "listing_command": "operate",
     "send_new": "operate",
     "uploads": "operate",
     "upload_delete": "operate",
@@ -65,7 +71,14 @@ NEEDS = {
     "preferences": PUBLIC,
     "healthz": PUBLIC,
 }
-POST_ONLY = {"send_command", "destination_echo", "destination_negotiate", "sign_out", "preferences"}
+POST_ONLY = {
+    "send_command",
+    "listing_command",
+    "destination_echo",
+    "destination_negotiate",
+    "sign_out",
+    "preferences",
+}
 
 
 def patterns() -> list[URLPattern]:
@@ -84,8 +97,9 @@ def arguments(
     """What the addresses of pages need."""
     template = ContextTemplate.objects.get(name="Starter: CT, MR and secondary capture")
     version = template.newest
+    listing = Listing.objects.create()
     send = Send.objects.create(
-        destination=destination, template_version=version, requested_by="test"
+        destination=destination, template_version=version, requested_by="test", listing=listing
     )
     enquiry = Enquiry.objects.create(
         destination=destination,
@@ -99,6 +113,7 @@ def arguments(
         "setup": ["wrong-token"],
         "destination_enquiry": [enquiry.pk],
         "send_command": [send.pk, "start"],
+        "listing_command": [listing.pk, "start"],
         "template_version": [template.pk, 1],
         "template_json": [template.pk, 1],
     }
@@ -110,6 +125,8 @@ def arguments(
                 found[name] = [destination.pk]
         elif name.startswith("send_") and name not in ("send_new", "send_command"):
             found[name] = [send.pk]
+        elif name.startswith("listing") and name != "listing_command":
+            found[name] = [listing.pk]
         elif name.startswith("association"):
             found[name] = [recorded.pk]
     found["send"] = [send.pk]
