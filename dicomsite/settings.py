@@ -113,7 +113,10 @@ def _data_directory() -> Path:
     """Return the data directory, made if it was missing."""
     directory = Path(_text("CONCORDAT_DATA_DIR") or BASE_DIR / "var").absolute()
     try:
-        for folder in (directory, *(directory / name for name in ("logs", "static", "uploads", "incoming"))):
+        for folder in (
+            directory,
+            *(directory / name for name in ("logs", "static", "uploads", "incoming")),
+        ):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(
