@@ -252,11 +252,6 @@ def test_an_instance_that_breaks_the_peer_keeps_no_other_back(
     assert all(answered[iuid] == [0] for iuid in outcomes)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="services/transfer._fail_association calls every pending row failed and 'not sent', "
-    "also those whose last attempt ended unknown",
-)
 @pytest.mark.parametrize("deed", [_abort, Dialogue.reset, Dialogue.stay_silent])
 def test_what_a_peer_may_have_stored_is_never_called_failed(
     deed: Act, shell: Shell, authority: Authority, six: Path

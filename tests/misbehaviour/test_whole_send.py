@@ -157,9 +157,6 @@ def test_a_port_that_does_not_listen_or_not_to_us(
     assert all(expected.says in row.reason for row in result.rows)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the Error Comment is recorded, but no command shows it (services)"
-)
 @pytest.mark.parametrize("name", ["status: C000, comment plain", "status: C000, comment 4 KB"])
 def test_the_reason_gives_the_peers_own_words(
     name: str, shell: Shell, authority: Authority, folder: Path

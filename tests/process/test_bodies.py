@@ -26,13 +26,18 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return [str(size).encode()]
 
 
+def _run(server: Any) -> None:
+    with contextlib.suppress(OSError):  # closed under it, at the end of a test
+        server.run()
+
+
 @contextlib.contextmanager
 def serving(rules: BodyRules) -> Iterator[int]:
     server = create_server(
         application, listen="127.0.0.1:0", threads=2, max_request_body_size=UNLIMITED
     )
     server.channel_class = limited_channel(rules)
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=_run, args=(server,))
     thread.start()
     try:
         yield server.effective_port
