@@ -19,6 +19,7 @@ from tests.misbehaviour.catalogue import (
     Misbehaviour,
 )
 from tests.misbehaviour.dialogue import Dialogue
+from tests.scripted_acceptor import RELEASE_RP
 
 WARNINGS = (0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007, 0xB123, 0xBFFF)
 FAILURES = (
@@ -56,10 +57,16 @@ OFFENDING: dict[str, bytes] = {
 
 def _answering(status: int, comment: bytes | None = None, offending: bytes | None = None) -> Act:
     def act(dialogue: Dialogue) -> None:
+        """Answer all; a requestor may release before: 0122 and 0124 are about the rest too."""
         dialogue.accept_all()
-        for _ in range(INSTANCES):
-            dialogue.answer(dialogue.read_request(), status, comment=comment, offending=offending)
-        dialogue.serve()
+        while True:
+            try:
+                request = dialogue.read_request()
+            except ConnectionResetError:
+                if not dialogue.released:
+                    raise
+                return dialogue.send(RELEASE_RP)
+            dialogue.answer(request, status, comment=comment, offending=offending)
 
     return act
 
