@@ -4,13 +4,10 @@ Everything is a conditional UPDATE whose row count is checked, so that the same 
 on SQLite and PostgreSQL, for threads, processes and hosts alike.
 """
 
-import os
-import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.conf import settings
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -23,28 +20,9 @@ from sender.models import (
     SendState,
 )
 from sender.services.associating import LEASE_SECONDS
+from sender.services.owners import is_dead, owner_name
 
-_STARTED = format(int(time.time() * 1000), "x")
-
-
-def owner_name() -> str:
-    """Name this thread so that no other process, thread or host has the same."""
-    return f"{settings.SENDER_HOST}:{os.getpid()}:{_STARTED}:{threading.get_ident():x}"
-
-
-def is_dead(owner: str) -> bool:
-    """Tell whether an owner was a process of this host that is gone; no answer for others."""
-    host, _, rest = owner.partition(":")
-    number = rest.partition(":")[0]
-    if host != settings.SENDER_HOST or not number.isdecimal():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+__all__ = ["BatchLease", "SlotLease", "is_dead", "owner_name"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from sender.negotiation.selection import (
 from sender.services import copies, expectations, path_lists
 from sender.services.inserting import insert_rows
 from sender.services.keeping import kept
-from sender.services.leases import is_dead
+from sender.services.owners import is_dead
 from sender.services.sources import InvalidSource
 from sender.services.taking import (
     TOO_YOUNG,

@@ -41,8 +41,8 @@ from sender.services import (
 from sender.services.associating import LEASE_SECONDS
 from sender.services.interning import definition_list_id
 from sender.services.keeping import kept
-from sender.services.leases import is_dead, owner_name
 from sender.services.listing import ScanEnd
+from sender.services.owners import is_dead, owner_name
 from sender.services.plan_pages import Lost, PagedPlan, Row, Study
 
 PAGE = 2000

@@ -28,7 +28,7 @@ from sender.models.sources import printable
 from sender.services import archives
 from sender.services.archives import BadArchive, Member
 from sender.services.audit import write_entry
-from sender.services.leases import is_dead, owner_name
+from sender.services.owners import is_dead, owner_name
 
 KEPT_FREE_BYTES = 512 << 20
 """The database lives on the same disk as a rule: it must not be filled up."""
