@@ -49,7 +49,7 @@ def test_files_are_taken_and_offered_to_be_sent(as_role: SignIn) -> None:
     assert (upload.name, upload.files, upload.uploaded_by) == ("Study 5", 2, "operator")
     assert sorted(path.name for path in Path(upload.path).iterdir()) == ["000001-a.dcm", "000002-c"]
     page = client.get(response["Location"]).content.decode()
-    assert "2 files of Study 5 are here." in page
+    assert "Study 5: 2 files, ready to be sent." in page
     page = client.get("/uploads/").content.decode()
     assert "Study 5" in page
     assert upload.path in page
