@@ -69,6 +69,7 @@ def _describe(found: Listing, request: HttpRequest) -> dict[str, Any]:
         "can_start": any(send.planned_at for send in drafts),
         "can_discard": bool(drafts),
         "drafts": len(drafts),
+        "has_details": any(send.detail for send in sends),
         "sees_identifiers": sees,
         "found": findings_of(found, sees_identifiers=sees),
     }

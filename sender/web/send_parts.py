@@ -116,7 +116,7 @@ class MannerForm(forms.Form):
     )
     only_new = forms.BooleanField(
         required=False,
-        label="Only what is new: leave out what a destination has already, by UID and content",
+        label="Only what is new: leave out what has arrived there already, by UID and content",
     )
     urgent = forms.BooleanField(
         required=False, label="Urgent: overtakes other sends at the end of their batches"

@@ -69,8 +69,12 @@ class RulesForm(forms.Form):
         document = {
             "patterns": _lines(given.get("patterns", "")),
             "modalities": _split(given.get("modalities", "")),
-            "sop_classes": _named(_lines(given.get("sop_classes", "")), SOP_CLASS_UIDS),
-            "transfer_syntaxes": _named(_lines(given.get("transfer_syntaxes", "")), SYNTAX_UIDS),
+            "sop_classes": [
+                sop_classes.uid_named(line) for line in _lines(given.get("sop_classes", ""))
+            ],
+            "transfer_syntaxes": [
+                syntaxes.uid_named(line) for line in _lines(given.get("transfer_syntaxes", ""))
+            ],
             **_by_level(listed),
         }
         given["selection"] = self._selection(given, document)
@@ -144,24 +148,3 @@ def _tag(line: str) -> tuple[str, str]:
     if not equals:
         raise ValueError(f"“{line[:80]}”: write a keyword, =, and a pattern.")
     return keyword.strip(), pattern.strip()
-
-
-def _key(text: str) -> str:
-    return " ".join(text.split()).casefold()
-
-
-def _named(values: list[str], known: dict[str, str]) -> list[str]:
-    """Return UIDs for names that the standard has; whatever else stays as it was written."""
-    return [known.get(_key(value), value) for value in values]
-
-
-SOP_CLASS_UIDS = {
-    _key(name): sop_class.uid
-    for sop_class in reversed(sop_classes.SOP_CLASSES)
-    for name in (sop_class.keyword, sop_class.name)
-}
-SYNTAX_UIDS = {
-    _key(name): syntax.uid
-    for syntax in syntaxes.TRANSFER_SYNTAXES
-    for name in (syntax.keyword, syntax.name, syntax.short_name)
-}
