@@ -22,9 +22,9 @@ from sender.negotiation.instances import ScannedInstance, Unreadable
 
 Listed = Entry | Unreadable
 Scanned = ScannedInstance | Unreadable
-ALONE_ENTRIES = 5000
+ALONE_ENTRIES = 20_000
 """So many entries are scanned, or so many seconds spent, before children are worth their start."""
-ALONE_SECONDS = 0.5
+ALONE_SECONDS = 1.0
 CHUNK = 64
 """Entries that this process scans at a time."""
 _CHILDS_CHUNK = 256
