@@ -1,11 +1,15 @@
 """One association on record: the attempt before, the evidence during, the history after it."""
 
+import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
+from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 
 from sender.dicom.requestor import Association, NetworkRequestor, Requestor
 from sender.models import Association as AssociationRow
@@ -20,9 +24,10 @@ from sender.negotiation.outcomes import (
 )
 from sender.services import recording
 from sender.services.destinations import current_revision
+from sender.services.patience import OUTAGES, persist
+from sender.services.vigil import LEASE_SECONDS
 
-LEASE_SECONDS = 60
-"""How long an attempt, a batch or a slot is held without a sign of life."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +73,33 @@ class RecordedAssociation:
             self.association.release()
         else:
             self.association.abort()
-        self.row = recording.record_association(self.attempt.uid, self.association.outcome())
+        outcome = self.association.outcome()
+        self.row = persist(lambda: recording.record_association(self.attempt.uid, outcome))
 
 
 def associate(
-    errand: Errand, proposal: Proposal, *, requestor: Requestor | None = None
+    errand: Errand,
+    proposal: Proposal,
+    *,
+    requestor: Requestor | None = None,
+    begun: Callable[[UUID], None] = lambda _uid: None,
 ) -> RecordedAssociation:
     """Open an association, its attempt committed first; what the peer answers is saved at once.
 
     Bad news from the peer is no exception: look at the association's kind.
+
+    Args:
+        begun: told of the attempt's uid before anything is opened, to hold its lease.
     """
     attempt = _open_attempt(errand, proposal)
+    begun(attempt.uid)
 
     def keep(pdu: RawPdu) -> None:
-        recording.keep_answer(attempt.uid, pdu)
+        try:
+            recording.keep_answer(attempt.uid, pdu)
+        except OUTAGES as error:  # it is recorded at the end; this is for whoever takes over
+            connection.close()
+            logger.warning("What a peer answered can't be saved yet: %s", str(error).strip())
 
     connector = requestor or NetworkRequestor()
     association = connector.associate(errand.destination.peer, proposal, notice=keep)

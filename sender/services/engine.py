@@ -4,7 +4,6 @@ What happens inside one association is transfer.py; what decides on retries is n
 """
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -32,9 +31,11 @@ from sender.services.leases import (
     claim_batch,
     claim_follower,
     claim_slot,
-    free_slot,
+    extend_slot,
     owner_name,
 )
+from sender.services.patience import is_stopping
+from sender.services.vigil import ENDED
 
 LONGEST_WAIT_SECONDS = 20
 """A worker waits this long for a batch that is due soon, rather than coming back for it."""
@@ -44,12 +45,6 @@ SLOT_WAIT_SECONDS = 10
 LEASE_PENALTY_SECONDS = 2
 """Pause after a worker vanished without having sent anything; doubled each time."""
 LONGEST_ENQUIRY_SECONDS = 600
-
-
-def is_stopping() -> bool:
-    """Tell whether the sender of this process is about to stop."""
-    path = os.environ.get("CONCORDAT_STOP_FILE", "")
-    return bool(path) and os.path.exists(path)
 
 
 def work(destination_id: int) -> None:
@@ -67,12 +62,12 @@ def work(destination_id: int) -> None:
     try:
         _work_in_slot(destination, slot, owner)
     finally:
-        free_slot(slot)
+        recovery.give_back(owner)
 
 
 def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> None:
     deadline = time.monotonic() + LONGEST_WORK_SECONDS
-    while not is_stopping():
+    while not is_stopping() and extend_slot(slot):
         lease = claim_batch(destination.pk, owner)
         if lease is not None:
             transfer.run_batches(
@@ -136,8 +131,7 @@ def _run_batches(send: Send, is_stopping: Callable[[], bool]) -> None:
             elif lease is not None:
                 transfer.refuse_batch(lease)
         finally:
-            if slot is not None:
-                free_slot(slot)
+            recovery.give_back(owner)
 
 
 def _await_due_of_send(send_id: int, is_stopping: Callable[[], bool]) -> bool:
@@ -187,9 +181,9 @@ def tick(owner: str) -> None:
     """Look after everything that nobody else may be looking after; doing it twice is harmless."""
     now = timezone.now()
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
-    recovery.bury_dead(now)
-    recovery.replay_journals(now)
-    recording.sweep_attempts(now)
+    recovery.end_leases()
+    recovery.replay_journals()
+    recording.sweep_attempts()
     _expire_batches(now)
     _end_enquiries(now)
     _reissue_plans(now)
@@ -199,7 +193,7 @@ def tick(owner: str) -> None:
 
 def _expire_batches(now: datetime) -> None:
     """Give back batches whose worker vanished, later each time."""
-    expired = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__lt=now)
+    expired = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__lte=ENDED)
     for batch_id, fence, attempt in expired.values_list("id", "fence", "attempt"):
         pause = 0 if _got_on(batch_id) else min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
         SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.RUNNING).update(
@@ -207,7 +201,7 @@ def _expire_batches(now: datetime) -> None:
             fence=F("fence") + 1,
             owner="",
             next_attempt_at=now + timedelta(seconds=pause),
-            detail="The worker vanished; its lease ran out.",
+            detail="The worker vanished.",
         )
     cancelled = SendBatch.objects.filter(state=BatchState.READY, send__state=SendState.CANCELLING)
     cancelled.update(state=BatchState.CANCELLED)

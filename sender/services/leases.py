@@ -1,17 +1,21 @@
 """Leases with fencing: who may use a destination's slot, and who works on a batch.
 
 Everything is a conditional UPDATE whose row count is checked, so that the same statement decides
-on SQLite and PostgreSQL, for threads, processes and hosts alike.
+on SQLite and PostgreSQL, for threads, processes and hosts alike. Whether a lease is over is told by
+vigil.py; batches and attempts are taken back by the tick alone.
 """
 
+import hashlib
 import os
 import threading
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
 
 from django.conf import settings
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from sender.models import (
@@ -22,21 +26,38 @@ from sender.models import (
     SendBatch,
     SendState,
 )
-from sender.services.associating import LEASE_SECONDS
+from sender.services.vigil import ENDED, LEASE_SECONDS, STILL_SECONDS, WATCH
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PROCESSES = Path("/proc/self/ns/pid")
 _STARTED = format(int(time.time() * 1000), "x")
 
 
 def owner_name() -> str:
     """Name this thread so that no other process, thread or host has the same."""
-    return f"{settings.SENDER_HOST}:{os.getpid()}:{_STARTED}:{threading.get_ident():x}"
+    thread = f"{threading.get_ident():x}"
+    return f"{settings.SENDER_HOST}:{os.getpid()}:{_system()}:{_STARTED}:{thread}"
+
+
+@cache
+def _system() -> str:
+    """Mark the running system within which a process number means one process.
+
+    Two containers may bear the same host name, and do not see each other's processes.
+    """
+    marks = ""
+    for read in (_BOOT.read_text, _PROCESSES.readlink):
+        try:
+            marks += str(read())
+        except OSError:  # not Linux: the host name has to do
+            continue
+    return hashlib.sha256(marks.encode()).hexdigest()[:8]
 
 
 def is_dead(owner: str) -> bool:
-    """Tell whether an owner was a process of this host that is gone; no answer for others."""
-    host, _, rest = owner.partition(":")
-    number = rest.partition(":")[0]
-    if host != settings.SENDER_HOST or not number.isdecimal():
+    """Tell whether an owner was a process of this system that is gone; no answer for others."""
+    host, number, system, *_ = [*owner.split(":"), "", ""]
+    if (host, system) != (settings.SENDER_HOST, _system()) or not number.isdecimal():
         return False
     try:
         os.kill(int(number), 0)
@@ -63,27 +84,54 @@ class BatchLease:
     fence: int
 
 
-def claim_slot(destination: Destination, owner: str) -> SlotLease | None:
-    """Take a free slot of the destination; None if all are held."""
-    now = timezone.now()
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+def claim_slot(
+    destination: Destination, owner: str, *, in_a_hurry: bool = False
+) -> SlotLease | None:
+    """Take a free slot of the destination; None if all are held.
+
+    Args:
+        in_a_hurry: take slots too whose lease is over by the clock, if their holder gave no sign
+            of life for a while: for those who can't wait for the tick.
+    """
     candidates = DestinationSlot.objects.filter(
-        free, destination=destination, number__lte=destination.max_associations
+        destination=destination, number__lte=destination.max_associations
     ).order_by("number")
-    for slot_id, fence in candidates.values_list("id", "fence"):
-        taken = DestinationSlot.objects.filter(free, id=slot_id, fence=fence).update(
-            owner=owner, fence=fence + 1, lease_until=now + timedelta(seconds=LEASE_SECONDS)
-        )
-        if taken:
+    slots = list(candidates.values_list("id", "fence", "lease_until"))
+    over = _over(destination, slots, in_a_hurry=in_a_hurry)
+    for slot_id, fence, until in slots:
+        if slot_id not in over:
+            continue
+        free = DestinationSlot.objects.filter(id=slot_id, fence=fence, lease_until=until)
+        if free.update(owner=owner, fence=fence + 1, lease_until=_lease_end()):
             return SlotLease(slot_id, fence + 1)
     return None
+
+
+def _over(
+    destination: Destination,
+    slots: list[tuple[int, int, datetime | None]],
+    *,
+    in_a_hurry: bool,
+) -> set[int]:
+    """Return the slots whose lease is over."""
+    watched = [(slot_id, until) for slot_id, _, until in slots]
+    over = WATCH.over(f"slots of {destination.pk}", watched)
+    if in_a_hurry:
+        now = timezone.now()
+        late = [(slot_id, until) for slot_id, until in watched if until is None or until < now]
+        over |= WATCH.over(f"late slots of {destination.pk}", late, after=STILL_SECONDS)
+    return over
+
+
+def _lease_end() -> datetime:
+    return timezone.now() + timedelta(seconds=LEASE_SECONDS)
 
 
 def await_slot(destination: Destination, owner: str, *, seconds: float) -> SlotLease | None:
     """Take a slot, waiting at most `seconds` for one to become free."""
     deadline = time.monotonic() + seconds
     while True:
-        slot = claim_slot(destination, owner)
+        slot = claim_slot(destination, owner, in_a_hurry=True)
         if slot is not None or time.monotonic() >= deadline:
             return slot
         time.sleep(0.1)
@@ -91,9 +139,8 @@ def await_slot(destination: Destination, owner: str, *, seconds: float) -> SlotL
 
 def extend_slot(slot: SlotLease) -> bool:
     """Hold the slot longer; False if somebody else has it now."""
-    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
-    held = DestinationSlot.objects.filter(id=slot.slot_id, fence=slot.fence)
-    return held.update(lease_until=until) == 1
+    held = DestinationSlot.objects.filter(id=slot.slot_id, fence=slot.fence, lease_until__gt=ENDED)
+    return held.update(lease_until=_lease_end()) == 1
 
 
 def free_slot(slot: SlotLease) -> None:
@@ -147,7 +194,6 @@ def _due(destination_id: int) -> QuerySet[SendBatch]:
 
 
 def _claim(due: QuerySet[SendBatch], owner: str) -> BatchLease | None:
-    now = timezone.now()
     candidates = due.order_by("-priority", "next_attempt_at", "id")
     for batch_id, fence in candidates.values_list("id", "fence")[:8]:
         taken = SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.READY).update(
@@ -155,7 +201,7 @@ def _claim(due: QuerySet[SendBatch], owner: str) -> BatchLease | None:
             owner=owner,
             fence=fence + 1,
             attempt=F("attempt") + 1,
-            lease_until=now + timedelta(seconds=LEASE_SECONDS),
+            lease_until=_lease_end(),
         )
         if taken:
             return BatchLease(batch_id, fence + 1)
@@ -164,6 +210,7 @@ def _claim(due: QuerySet[SendBatch], owner: str) -> BatchLease | None:
 
 def extend_batch(lease: BatchLease) -> bool:
     """Hold the batch longer; False if somebody else has it now."""
-    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
-    held = SendBatch.objects.filter(id=lease.batch_id, fence=lease.fence, state=BatchState.RUNNING)
-    return held.update(lease_until=until) == 1
+    held = SendBatch.objects.filter(
+        id=lease.batch_id, fence=lease.fence, state=BatchState.RUNNING, lease_until__gt=ENDED
+    )
+    return held.update(lease_until=_lease_end()) == 1

@@ -29,9 +29,9 @@ from sender.negotiation.selection import (
     takes_name,
 )
 from sender.services import expectations
-from sender.services.associating import LEASE_SECONDS
 from sender.services.catalogue import Catalogue, Remembered, candidate_of
 from sender.services.sources import InvalidSource, check_source
+from sender.services.vigil import LEASE_SECONDS
 
 CHUNK = 1000
 SLICE_SECONDS = 45.0

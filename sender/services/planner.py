@@ -34,9 +34,9 @@ from sender.negotiation.instances import DataKind
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import SendPlan, plan
 from sender.services import delivered, listing, plan_words, sending, tickets
-from sender.services.associating import LEASE_SECONDS
 from sender.services.interning import definition_list_id
 from sender.services.leases import owner_name
+from sender.services.vigil import LEASE_SECONDS
 
 PAGE = 2000
 BATCH_INSTANCES = 500

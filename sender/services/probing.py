@@ -8,9 +8,11 @@ from sender.dicom.requestor import Requestor
 from sender.models import Association, Destination, Enquiry, TemplateVersion, Trigger
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import EchoOutcome
+from sender.services import recovery
 from sender.services.associating import Errand, associate, record_refusal
 from sender.services.engine import SLOT_WAIT_SECONDS
-from sender.services.leases import await_slot, free_slot, owner_name
+from sender.services.leases import await_slot, owner_name
+from sender.services.tenure import Tenure
 
 ALL_SLOTS_HELD = "All associations that this destination allows are in use."
 
@@ -47,11 +49,14 @@ def contact(
         return Contact(record_refusal(errand, proposal, ALL_SLOTS_HELD))
     try:
         echo: EchoOutcome | None = None
-        with associate(errand, proposal, requestor=requestor) as opened:
+        with (
+            Tenure(slot) as tenure,
+            associate(errand, proposal, requestor=requestor, begun=tenure.hold_attempt) as opened,
+        ):
             if trigger is Trigger.ECHO and opened.association.is_open:
                 echo = opened.association.echo()
     finally:
-        free_slot(slot)
+        recovery.give_back(owner)
     assert opened.row is not None
     return Contact(opened.row, echo)
 

@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from uuid import UUID
 
-from django.db import DatabaseError, connection, transaction
+from django.db import transaction
 
 from sender.dicom import encoding, files
 from sender.dicom.requestor import FileRange, Requestor, StoreRequest
@@ -26,16 +27,19 @@ from sender.negotiation.outcomes import (
 from sender.services import recording, sending
 from sender.services.associating import Errand, RecordedAssociation, associate, record_refusal
 from sender.services.journal import Journal
-from sender.services.leases import BatchLease, SlotLease, extend_batch, extend_slot
+from sender.services.leases import BatchLease, SlotLease, extend_batch
+from sender.services.patience import persist
 from sender.services.results import (
     Change,
     DueItem,
     ItemChange,
     change_of,
     due_items,
+    is_pending,
     write_changes,
 )
 from sender.services.settling import fail_association, settle_batch
+from sender.services.tenure import Tenure
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +47,6 @@ GROUP_INSTANCES = 500
 GROUP_SECONDS = 0.5
 GRACE_SECONDS = 5
 """How long the C-STORE in flight may take once a send is stopped, paused or cancelled."""
-BEAT_SECONDS = 1
-EXTEND_SECONDS = 10
 
 NextBatch = Callable[[SendBatch], BatchLease | None]
 
@@ -65,7 +67,6 @@ class Run:
     results: list[recording.InstanceResult] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     written_at: float = field(default_factory=time.monotonic)
-    is_lost: bool = False
 
 
 @dataclass(slots=True)
@@ -73,12 +74,12 @@ class Passage:
     """An association at work for one batch after another, and when to stop."""
 
     opened: RecordedAssociation
-    slot: SlotLease
+    tenure: Tenure
     is_stopping: Callable[[], bool]
     number: int = 0
     run: Run | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
+    stopped_at: float | None = None
 
 
 def run_batches(
@@ -103,12 +104,16 @@ def run_batches(
     if first is None:
         settle_batch(batch, lease, None, acknowledged=0)
     else:
-        opened = associate(
-            _errand(batch, lease), proposal_of(batch.definition_list), requestor=requestor
-        )
-        passage = Passage(opened, slot, is_stopping)
-        _work(passage, batch, lease, _chain(first, items), next_batch)
-    sending.finish_if_done(batch.send_id)
+        with Tenure(slot, lease) as tenure:
+            opened = associate(
+                _errand(batch),
+                proposal_of(batch.definition_list),
+                requestor=requestor,
+                begun=tenure.hold_attempt,
+            )
+            passage = Passage(opened, tenure, is_stopping)
+            _work(passage, batch, lease, _chain(first, items), next_batch)
+    persist(lambda: sending.finish_if_done(batch.send_id))
 
 
 def _chain(first: DueItem, rest: Iterator[DueItem]) -> Iterator[DueItem]:
@@ -120,7 +125,7 @@ def refuse_batch(lease: BatchLease) -> None:
     """Record that no slot of the destination became free for a claimed batch."""
     batch = _batch(lease)
     row = record_refusal(
-        _errand(batch, lease),
+        _errand(batch),
         proposal_of(batch.definition_list),
         "All associations that this destination allows are in use.",
     )
@@ -135,13 +140,13 @@ def _batch(lease: BatchLease) -> SendBatch:
     ).get(pk=lease.batch_id)
 
 
-def _errand(batch: SendBatch, lease: BatchLease) -> Errand:
+def _errand(batch: SendBatch) -> Errand:
     return Errand(
         destination=batch.send.destination,
         template_version=batch.send.template_version,
         trigger=Trigger.SEND,
         requested_by=batch.send.requested_by,
-        owner=f"batch {lease.batch_id}, claim {lease.fence}",
+        owner=batch.owner,
         send=batch.send,
         batch_id=batch.pk,
     )
@@ -155,27 +160,27 @@ def _work(
     next_batch: NextBatch,
 ) -> None:
     """Serve batches in the open association; every result is committed when this returns."""
-    keeper = threading.Thread(target=_keep_alive, args=(passage,), daemon=True)
     run = _begin(passage, batch, lease)
-    keeper.start()
+    passage.tenure.companion = lambda: _look_after(passage)
     try:
         with passage.opened:
+            _let_go_if_due(passage)
             while _serve(passage, run, items):
                 following = next_batch(run.batch)
                 if following is None:
                     break
+                # In this order, so that nobody takes a batch that is settled for one that is lost.
+                passage.tenure.batch = following
                 _settle(run, None)
                 run = _begin(passage, _batch(following), following)
                 items = due_items(run.batch.pk)
     except LeaseLost:
-        run.journal.remove()
+        logger.warning("Batch %s was taken over by another worker.", run.batch.pk)
         return
-    except DatabaseError:
-        run.journal.leave()
-        raise
     finally:
-        passage.ended.set()
-        keeper.join()
+        # What is in it and in the database not yet is for whoever takes the batch over.
+        run.journal.leave()
+        passage.tenure.end()
     _settle(run, passage.opened.association.outcome())
 
 
@@ -188,7 +193,7 @@ def _begin(passage: Passage, batch: SendBatch, lease: BatchLease) -> Run:
 
 def _settle(run: Run, outcome: AssociationOutcome | None) -> None:
     run.journal.remove()
-    settle_batch(run.batch, run.lease, outcome, acknowledged=run.acknowledged)
+    persist(lambda: settle_batch(run.batch, run.lease, outcome, acknowledged=run.acknowledged))
 
 
 def _serve(passage: Passage, run: Run, items: Iterator[DueItem]) -> bool:
@@ -292,10 +297,7 @@ def _take_result(
     run.results.append(result)
     change = change_of(run.send, item.attempts, result)
     run.changes.append(Change(item.item_id, item.part_id, change))
-    try:
-        run.journal.note(result)
-    except OSError as error:
-        logger.error("The journal can't be written (%s); results go to the database.", error)
+    if not run.journal.note(result):
         run.written_at = 0.0
 
 
@@ -313,47 +315,66 @@ def _write_group(passage: Passage, run: Run) -> None:
     """
     if not run.changes:
         return
-    uid = passage.opened.attempt.uid
-    with transaction.atomic():
-        if run.is_lost or not extend_batch(run.lease):
-            raise LeaseLost
-        recording.record_instances(uid, run.results)
-        write_changes(run.changes, uid)
+    is_again = False
+
+    def commit() -> None:
+        nonlocal is_again
+        was_tried, is_again = is_again, True
+        _commit(passage, run, was_tried=was_tried)
+
+    persist(commit, meanwhile=lambda: _let_go_if_due(passage), gives_up=passage.is_stopping)
     run.journal.empty()
     run.results.clear()
     run.changes.clear()
     run.written_at = time.monotonic()
 
 
-def _keep_alive(passage: Passage) -> None:
-    """Hold the leases while batches are at work, and end it when somebody wants it ended."""
-    extended_at = time.monotonic()
-    stopped_at: float | None = None
-    try:
-        while not passage.ended.wait(BEAT_SECONDS):
-            if stopped_at is None and _should_stop(passage):
-                passage.stopping.set()
-                stopped_at = time.monotonic()
-            if stopped_at is not None and time.monotonic() - stopped_at >= GRACE_SECONDS:
-                passage.opened.association.interrupt()
-            if time.monotonic() - extended_at >= EXTEND_SECONDS:
-                extended_at = time.monotonic()
-                _extend_leases(passage)
-    finally:
-        connection.close()
+def _commit(passage: Passage, run: Run, *, was_tried: bool) -> None:
+    """Write results and what they make of the rows, in one transaction.
+
+    Args:
+        was_tried: it failed before, and may have been committed nevertheless.
+    """
+    uid = passage.opened.attempt.uid
+    with transaction.atomic():
+        # Both rows are locked now: nobody takes the batch or closes the association meanwhile.
+        if not (extend_batch(run.lease) and recording.extend_lease(uid)):
+            raise LeaseLost
+        if was_tried and _is_committed(uid, run):
+            return
+        recording.record_instances(uid, run.results)
+        write_changes(run.changes, uid)
+
+
+def _is_committed(uid: UUID, run: Run) -> bool:
+    if run.results:
+        return recording.is_recorded(uid, run.results[0].number)
+    return not is_pending(run.changes[0].item_id)
+
+
+def _let_go_if_due(passage: Passage) -> None:
+    """End the association once others may hold our leases; from the thread that uses it."""
+    if passage.tenure.must_let_go:
+        passage.stopping.set()
+        passage.opened.association.abort()
+
+
+def _look_after(passage: Passage) -> None:
+    """End work that somebody wants ended; each second, in another thread."""
+    if passage.tenure.must_let_go:
+        passage.stopping.set()
+        passage.opened.association.interrupt()
+        return
+    if passage.stopped_at is None and _should_stop(passage):
+        passage.stopping.set()
+        passage.stopped_at = time.monotonic()
+    if passage.stopped_at is not None and time.monotonic() - passage.stopped_at >= GRACE_SECONDS:
+        passage.opened.association.interrupt()
 
 
 def _should_stop(passage: Passage) -> bool:
     run = passage.run
     assert run is not None
-    if run.is_lost or passage.is_stopping():
+    if passage.is_stopping():
         return True
     return Send.objects.filter(pk=run.send.pk).exclude(control="").exists()
-
-
-def _extend_leases(passage: Passage) -> None:
-    run = passage.run
-    assert run is not None
-    recording.extend_lease(passage.opened.attempt.uid, EXTEND_SECONDS * 6)
-    if not (extend_batch(run.lease) and extend_slot(passage.slot)) and passage.run is run:
-        run.is_lost = True
