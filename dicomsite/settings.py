@@ -87,6 +87,8 @@ def _database(url: str) -> dict[str, Any]:
             "HOST": unquote(parts.hostname or ""),
             "PORT": str(parts.port or ""),
             "CONN_MAX_AGE": None,
+            # The sender polls all the time and awaits a database that is away; pages ask first.
+            "CONN_HEALTH_CHECKS": "Q_CLUSTER_NAME" not in os.environ,
             "OPTIONS": {"options": "-c jit=off", **dict(parse_qsl(parts.query))},
         }
     raise ValueError("the address begins with sqlite:// or postgresql://")

@@ -122,7 +122,7 @@ class Receiver:
         ae.maximum_associations = 64
         ae.maximum_pdu_size = 131072
         ae.supported_contexts = [build_context(VERIFICATION)]
-        handlers: list[tuple[Any, Callable[[Any], Any]]] = [
+        handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, _set_no_delay),
             (evt.EVT_REQUESTED, self._choose_profile),
             (evt.EVT_C_ECHO, _echo),
@@ -265,6 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"The receiver can't listen on port {options.port}: {error.strerror}.\n")
         return 2
+    if log:
+        write({"event": "listening", "port": receiver.port})
     sys.stdout.write(f"listening on {options.bind}:{receiver.port}\n")
     sys.stdout.flush()
     _await_end(with_stdin=options.exit_with_stdin)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import Count, F, Q
+from django.db.models import Count, Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from sender.models import (
@@ -19,6 +19,7 @@ from sender.models import (
     Destination,
     EngineTick,
     Enquiry,
+    InstanceAttempt,
     Send,
     SendBatch,
     SendState,
@@ -183,8 +184,8 @@ def tick(owner: str) -> None:
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
     recovery.end_leases()
     recovery.replay_journals()
-    recording.sweep_attempts()
     _expire_batches(now)
+    recording.sweep_attempts()
     _end_enquiries(now)
     _reissue_plans(now)
     _reissue_work(now)
@@ -194,8 +195,8 @@ def tick(owner: str) -> None:
 def _expire_batches(now: datetime) -> None:
     """Give back batches whose worker vanished, later each time."""
     expired = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__lte=ENDED)
-    for batch_id, fence, attempt in expired.values_list("id", "fence", "attempt"):
-        pause = 0 if _got_on(batch_id) else min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
+    for batch_id, fence, attempt, owner in expired.values_list("id", "fence", "attempt", "owner"):
+        pause = 0 if _got_on(owner) else min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
         SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.RUNNING).update(
             state=BatchState.READY,
             fence=F("fence") + 1,
@@ -207,10 +208,13 @@ def _expire_batches(now: datetime) -> None:
     cancelled.update(state=BatchState.CANCELLED)
 
 
-def _got_on(batch_id: int) -> bool:
-    """Tell whether the last association of a batch moved anything; else it may be poisonous."""
-    last = AssociationAttempt.objects.filter(batch_id=batch_id).order_by("-started_at").first()
-    return last is not None and last.instances.exists()
+def _got_on(owner: str) -> bool:
+    """Tell whether the association of a worker that vanished moved anything.
+
+    If not, the batch that it began with may be what ended it.
+    """
+    left = AssociationAttempt.objects.filter(closed_at__isnull=True, owner=owner)
+    return left.filter(Exists(InstanceAttempt.objects.filter(attempt_id=OuterRef("pk")))).exists()
 
 
 def _end_enquiries(now: datetime) -> None:

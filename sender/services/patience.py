@@ -1,4 +1,4 @@
-"""Writes that must not be lost: a database that is away, locked or full is awaited."""
+"""Work with the database that must not be lost: one that is away, locked or full is awaited."""
 
 import logging
 import os
@@ -22,15 +22,15 @@ def is_stopping() -> bool:
 
 
 def persist(
-    write: Callable[[], Result],
+    work: Callable[[], Result],
     *,
     meanwhile: Callable[[], None] = lambda: None,
     gives_up: Callable[[], bool] = is_stopping,
 ) -> Result:
-    """Write something; while the database does not take it, try again until it does.
+    """Write or read something; while the database can't be used, try again until it can.
 
     Args:
-        write: must do no harm when done twice: a commit may succeed without our being told.
+        work: must do no harm when done twice: a commit may succeed without our being told.
         meanwhile: called after each try that failed.
         gives_up: asked after each try that failed.
 
@@ -40,14 +40,14 @@ def persist(
     failed_at: float | None = None
     while True:
         try:
-            result = write()
+            result = work()
         except OUTAGES as error:
             if connection.in_atomic_block or gives_up():
                 raise
             if failed_at is None:
                 failed_at = time.monotonic()
                 logger.error(
-                    "The database takes no results (%s). They are kept, and written when it does.",
+                    "The database can't be used (%s). Nothing is lost: it is awaited.",
                     str(error).strip(),
                 )
             connection.close()
@@ -56,5 +56,5 @@ def persist(
             continue
         if failed_at is not None:
             waited = time.monotonic() - failed_at
-            logger.warning("The database takes results again, after %.0f s.", waited)
+            logger.warning("The database can be used again, after %.0f s.", waited)
         return result

@@ -13,6 +13,7 @@ from sender.models import Association, Send, SendState
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
 from sender.services import engine, heartbeat, listing, planner, sources
+from sender.services.patience import persist
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_send
 
 POLL_SECONDS = 0.5
@@ -76,7 +77,7 @@ class Command(ConcordatCommand):
             engine.run_inline(send)
             return True
         try:
-            while not self._is_ended(send):
+            while not persist(lambda: self._is_ended(send)):
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             return False
@@ -92,7 +93,7 @@ class Command(ConcordatCommand):
         return send.is_ended
 
     def _report(self, send: Send, *, as_json: bool) -> int:
-        send.refresh_from_db()
+        persist(send.refresh_from_db)
         counts = progress(send).counts
         seconds = 0.0
         if send.started_at and send.finished_at:
