@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-LEASE_SECONDS = 45
+LEASE_SECONDS = 40
 """How long an attempt, a batch or a slot is held without a sign of life."""
 EXTEND_SECONDS = 4
 """How often whoever holds a lease extends it."""
