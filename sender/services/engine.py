@@ -24,7 +24,7 @@ from sender.models import (
     SendBatch,
     SendState,
 )
-from sender.services import recording, recovery, sending, tickets, transfer
+from sender.services import clock, recording, recovery, sending, tickets, transfer
 from sender.services.leases import (
     BatchLease,
     SlotLease,
@@ -182,6 +182,7 @@ def tick(owner: str) -> None:
     """Look after everything that nobody else may be looking after; doing it twice is harmless."""
     now = timezone.now()
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
+    clock.follow_steps()
     recovery.end_leases()
     recovery.replay_journals()
     _expire_batches(now)

@@ -15,12 +15,15 @@ from sender.models import (
     AssociationAttempt,
     BatchState,
     InstanceAttempt,
+    Listing,
+    ListingState,
     Send,
     SendBatch,
     SendItem,
+    StudyPart,
 )
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
-from sender.services import engine, journal, leases, planner, recovery
+from sender.services import engine, journal, leases, planner, recording, recovery, tallies
 from sender.services.journal import Journal
 from sender.services.recording import InstanceResult
 from sender.services.records import verify_record
@@ -180,3 +183,67 @@ def test_work_that_loses_its_worker_again_and_again_waits(send: Send) -> None:
     batch = SendBatch.objects.get()
     assert batch.attempt == 3
     assert batch.next_attempt_at > timezone.now() + timedelta(seconds=10)
+
+
+def test_a_journal_whose_batch_somebody_works_on_waits(send: Send) -> None:
+    """Who works on it has read what is pending: to count it here too would count it twice."""
+    _, written = claim(send, "elsewhere:1")
+    items = list(SendItem.objects.filter(send=send))
+    written.note(result(items[0], 1))
+    written.leave()
+    SendBatch.objects.update(state=BatchState.READY, lease_until=None)
+    taken = leases.claim_batch(send.destination_id, "another host")
+    assert taken is not None
+    assert recovery.replay_journals() == 0
+    assert outcomes(send) == {"pending": 4}
+    assert len(list(journal.remains())) == 1
+    SendBatch.objects.update(state=BatchState.READY, lease_until=None)
+    assert recovery.replay_journals() == 1
+    assert outcomes(send) == {"sent": 1, "pending": 3}
+    assert list(journal.remains()) == []
+
+
+def test_a_journal_that_comes_late_counts_nothing_twice(send: Send) -> None:
+    """Its host was away; another has recorded the association as interrupted, and sent again."""
+    _, written = claim(send, "elsewhere:1")
+    items = list(SendItem.objects.filter(send=send))
+    written.note(result(items[0], 1))
+    written.note(result(items[1], 2))
+    written.leave()
+    recovery.give_back("elsewhere:1")
+    recording.sweep_attempts()
+    SendItem.objects.filter(pk=items[0].pk).update(outcome=InstanceOutcome.SENT)
+    StudyPart.objects.update(sent=1, pending=3)
+    assert recovery.replay_journals() == 2
+    assert outcomes(send) == {"sent": 2, "pending": 2}
+    assert tallies.recount(send.pk) == 0
+    assert not InstanceAttempt.objects.exists(), "an association on record is never changed"
+    assert verify_record(Association.objects.get())
+
+
+def test_a_journal_that_can_not_be_read_does_not_stop_the_others(send: Send) -> None:
+    _, written = claim(send, dead_owner())
+    written.note(result(SendItem.objects.filter(send=send)[0], 1))
+    written.leave()
+    (remains,) = journal.remains()
+    odd = remains.path.with_name(f"0{remains.path.name}")
+    odd.mkdir()
+    try:
+        recovery.end_leases()
+        assert recovery.replay_journals() == 1
+    finally:
+        odd.rmdir()
+    assert outcomes(send) == {"sent": 1, "pending": 3}
+
+
+def test_scans_and_plans_of_processes_that_are_gone_go_on_at_once(tmp_path: Path) -> None:
+    factories.write_instance(tmp_path / "in" / "1.dcm", sop_instance="1.2.3.1")
+    send = order(factories.destination(), tmp_path / "in", inline=False)
+    held = {"owner": dead_owner(), "lease_until": timezone.now() + timedelta(hours=1)}
+    Send.objects.filter(pk=send.pk).update(**held)
+    Listing.objects.update(state=ListingState.SCANNING, **held)
+    planner.plan_send(send.pk)
+    assert not SendItem.objects.exists(), "somebody else holds it"
+    recovery.end_leases()
+    planner.plan_send(send.pk)
+    assert outcomes(send) == {"pending": 1}
