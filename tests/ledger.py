@@ -24,6 +24,8 @@ def query(site: Site, sql: str) -> list[Row]:
         with psycopg.connect(address, connect_timeout=5) as connection:
             return connection.execute(sql.encode()).fetchall()
     path = Path(site.environment["CONCORDAT_DATA_DIR"]) / "concordat.sqlite3"
+    if address:
+        path = Path(address.removeprefix("sqlite:///"))
     with contextlib.closing(sqlite3.connect(path, timeout=20)) as database:
         rows: list[Row] = database.execute(sql).fetchall()
     return rows
