@@ -94,6 +94,12 @@ def _database(url: str) -> dict[str, Any]:
     raise ValueError("the address begins with sqlite:// or postgresql://")
 
 
+def _redis(url: str) -> str:
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("the address begins with redis://, rediss:// or unix://")
+    return url
+
+
 def _sqlite(path: Path) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
@@ -162,6 +168,9 @@ SENDER_HOST = _text("CONCORDAT_HOST_NAME") or socket.gethostname()
 DATABASES = {
     "default": _parsed("DATABASE_URL", None, _database) or _sqlite(DATA_DIR / "concordat.sqlite3")
 }
+
+REDIS_URL = _parsed("CONCORDAT_REDIS_URL", "", _redis)
+"""Where tickets wait instead of in the database: for more than about 50 sender hosts."""
 
 INSTALLED_APPS = [
     "django.contrib.admin.apps.SimpleAdminConfig",
@@ -273,7 +282,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
 Q_CLUSTER = {
     "name": "concordat",
     "cluster_name": _text("Q_CLUSTER_NAME", "main"),
-    "orm": "default",
+    **({"redis": REDIS_URL} if REDIS_URL else {"orm": "default"}),
     "workers": WORKERS,
     "timeout": 86400,
     "retry": 90000,
