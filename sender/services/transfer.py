@@ -192,8 +192,16 @@ def _begin(passage: Passage, batch: SendBatch, lease: BatchLease) -> Run:
 
 
 def _settle(run: Run, outcome: AssociationOutcome | None) -> None:
+    """Say what follows for a batch whose results are all committed, if it is still ours."""
+
+    def settle() -> None:
+        if extend_batch(run.lease):
+            settle_batch(run.batch, run.lease, outcome, acknowledged=run.acknowledged)
+        else:
+            logger.warning("Batch %s was taken over by another worker.", run.batch.pk)
+
     run.journal.remove()
-    persist(lambda: settle_batch(run.batch, run.lease, outcome, acknowledged=run.acknowledged))
+    persist(settle)
 
 
 def _serve(passage: Passage, run: Run, items: Iterator[DueItem]) -> bool:
