@@ -1,7 +1,5 @@
 """What a process knew when it died is read back, once, and the rest is sent again."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +26,7 @@ from sender.services.journal import Journal
 from sender.services.recording import InstanceResult
 from sender.services.records import verify_record
 from tests import factories
+from tests.holders import gone_holder
 from tests.services.test_sending import order, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
@@ -76,16 +75,8 @@ def claim(send: Send, owner: str) -> tuple[leases.BatchLease, Journal]:
     return lease, Journal(batch_id=lease.batch_id, fence=lease.fence, attempt=uid)
 
 
-def dead_owner() -> str:
-    """Return an owner whose process is gone."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    host, _, *rest = leases.owner_name().split(":")
-    return ":".join((host, str(process.pid), *rest))
-
-
 def test_what_the_journal_holds_is_recorded_and_the_rest_is_sent_again(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     items = list(SendItem.objects.filter(send=send))
     written.note(result(items[0], 1))
     written.note(result(items[1], 2))
@@ -104,7 +95,7 @@ def test_what_the_journal_holds_is_recorded_and_the_rest_is_sent_again(send: Sen
 
 
 def test_reading_a_journal_twice_changes_nothing(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     items = list(SendItem.objects.filter(send=send))
     written.note(result(items[0], 1))
     (remains,) = journal.remains()
@@ -119,7 +110,7 @@ def test_reading_a_journal_twice_changes_nothing(send: Send) -> None:
 
 
 def test_a_line_that_was_cut_off_is_left_out(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     items = list(SendItem.objects.filter(send=send))
     written.note(result(items[0], 1))
     written.note(result(items[1], 2))
@@ -140,7 +131,7 @@ def test_the_journal_of_a_worker_that_lives_is_left_alone(send: Send) -> None:
 
 
 def test_an_unknown_result_is_pending_again(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     written.note(result(SendItem.objects.filter(send=send)[0], 1, status=None))
     written.leave()
     engine.tick("test")
@@ -160,7 +151,7 @@ def test_committed_results_stand_in_no_journal(send: Send) -> None:
 
 def test_slots_of_processes_that_are_gone_are_free_at_once() -> None:
     to = factories.destination(max_associations=1)
-    assert leases.claim_slot(to, dead_owner()) is not None
+    assert leases.claim_slot(to, gone_holder()) is not None
     assert leases.claim_slot(to, "next") is None
     recovery.end_leases()
     assert leases.claim_slot(to, "next") is not None
@@ -176,7 +167,7 @@ def test_owners_elsewhere_are_never_taken_for_dead(owner: str) -> None:
 def test_work_that_loses_its_worker_again_and_again_waits(send: Send) -> None:
     for _ in range(3):
         SendBatch.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
-        lease, written = claim(send, dead_owner())
+        lease, written = claim(send, gone_holder())
         written.leave()
         engine.tick("test")
         assert lease is not None
@@ -222,7 +213,7 @@ def test_a_journal_that_comes_late_counts_nothing_twice(send: Send) -> None:
 
 
 def test_a_journal_that_can_not_be_read_does_not_stop_the_others(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     written.note(result(SendItem.objects.filter(send=send)[0], 1))
     written.leave()
     (remains,) = journal.remains()
@@ -239,7 +230,7 @@ def test_a_journal_that_can_not_be_read_does_not_stop_the_others(send: Send) -> 
 def test_scans_and_plans_of_processes_that_are_gone_go_on_at_once(tmp_path: Path) -> None:
     factories.write_instance(tmp_path / "in" / "1.dcm", sop_instance="1.2.3.1")
     send = order(factories.destination(), tmp_path / "in", inline=False)
-    held = {"owner": dead_owner(), "lease_until": timezone.now() + timedelta(hours=1)}
+    held = {"owner": gone_holder(), "lease_until": timezone.now() + timedelta(hours=1)}
     Send.objects.filter(pk=send.pk).update(**held)
     Listing.objects.update(state=ListingState.SCANNING, **held)
     planner.plan_send(send.pk)
