@@ -36,7 +36,7 @@ _STARTED = format(int(time.time() * 1000), "x")
 def owner_name() -> str:
     """Name this thread so that no other process, thread or host has the same."""
     thread = f"{threading.get_ident():x}"
-    return f"{settings.SENDER_HOST}:{os.getpid()}:{_system()}:{_STARTED}:{thread}"
+    return f"{settings.SENDER_HOST}:{os.getpid()}:{_STARTED}:{_system()}:{thread}"
 
 
 @cache
@@ -56,7 +56,7 @@ def _system() -> str:
 
 def is_dead(owner: str) -> bool:
     """Tell whether an owner was a process of this system that is gone; no answer for others."""
-    host, number, system, *_ = [*owner.split(":"), "", ""]
+    host, number, _, system, *_ = [*owner.split(":"), "", "", ""]
     if (host, system) != (settings.SENDER_HOST, _system()) or not number.isdecimal():
         return False
     try:
