@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,9 +123,12 @@ class Scene:
 
     Args:
         server: the site's database server, if it has one.
+        migrated: a SQLite database that was migrated already.
     """
 
-    def __init__(self, soak: Soak, folder: Path, server: PostgreSQL | None) -> None:
+    def __init__(
+        self, soak: Soak, folder: Path, server: PostgreSQL | None, migrated: Path | None
+    ) -> None:
         self.soak = soak
         self.server = server
         self.chance = random.Random(soak.seed)
@@ -132,6 +136,7 @@ class Scene:
         self.site = make_site(folder, **database)
         self.receiver = ReceiverProcess(folder / "received.jsonl")
         self.report = Report()
+        self._migrated = migrated
         self._up: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> list[Path]:
@@ -141,7 +146,12 @@ class Scene:
             write_many(self.site.directory / f"in{root}", count, study=STUDY, root=root)
             for root, count in self.soak.parts().items()
         ]
-        assert self.site.run("migrate", "-v0").returncode == 0
+        if self._migrated is None:
+            assert self.site.run("migrate", "-v0").returncode == 0
+        else:
+            data = Path(self.site.environment["CONCORDAT_DATA_DIR"])
+            data.mkdir()
+            shutil.copy(self._migrated, data)
         added = self.site.run(
             "destination", "add", "peer", "--address", "127.0.0.1",
             "--ae-title", "DEMO_SLOW", "--port", str(self.receiver.port),
@@ -323,9 +333,11 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def run(soak: Soak, folder: Path, server: PostgreSQL | None = None) -> Report:
+def run(
+    soak: Soak, folder: Path, server: PostgreSQL | None = None, migrated: Path | None = None
+) -> Report:
     """Run a soak; return its report."""
-    scene = Scene(soak, folder, server)
+    scene = Scene(soak, folder, server, migrated)
     try:
         _run(scene)
     finally:

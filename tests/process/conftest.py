@@ -10,7 +10,7 @@ from tests.processes import Site, make_site
 
 
 @pytest.fixture(scope="session")
-def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite database that nobody uses."""
     site = make_site(tmp_path_factory.mktemp("migrated"))
     assert site.run("migrate", "-v0").returncode == 0
@@ -18,14 +18,14 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def migrated_site(_migrated: Path, tmp_path: Path) -> Callable[..., Site]:
+def migrated_site(migrated_database: Path, tmp_path: Path) -> Callable[..., Site]:
     """Make a migrated site with these variables."""
 
     def make(**environment: str) -> Site:
         site = make_site(tmp_path, **environment)
         target = Path(site.environment["CONCORDAT_DATA_DIR"])
         target.mkdir(exist_ok=True)
-        shutil.copy(_migrated, target / "concordat.sqlite3")
+        shutil.copy(migrated_database, target / "concordat.sqlite3")
         return site
 
     return make
