@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 def soak(victims: tuple[str, ...], *, seed: int) -> Soak:
     """Return a soak that kills each victim once; a busy machine may take its time."""
     return Soak(
-        instances=16 * (len(victims) + 1),
+        instances=12 * (len(victims) + 1),
         kills=len(victims),
         seed=seed,
         sends=2,
@@ -37,6 +37,6 @@ def test_kills_lose_nothing_and_repeat_next_to_nothing(
 
 
 def test_nor_do_kills_of_postgresql(tmp_path: Path) -> None:
-    victims = ("database", "main", "silence")
+    victims = ("database", "main")
     with PostgreSQL() as server:
         assert_held(run(soak(victims, seed=3), tmp_path, server), victims)
