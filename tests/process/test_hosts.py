@@ -105,12 +105,18 @@ def prepare(site: Site, receiver: ReceiverProcess, *, limit: int, sends: int) ->
 
 
 def order(site: Site, folder: Path) -> None:
-    """Start sends of all folders; nobody waits for them."""
+    """Start sends of all folders at full pace; nobody waits for them."""
     code = (
-        "from sender.models import ContextTemplate, Destination\n"
+        "from dataclasses import replace\n"
+        "from django.utils import timezone\n"
+        "from sender.models import ContextTemplate, Destination, DestinationPace\n"
+        "from sender.negotiation import pacing\n"
         "from sender.services.sending import SendOrder, create_send\n"
         "version = ContextTemplate.objects.get(name='Derived from files').newest\n"
         "to = Destination.objects.get()\n"
+        "pace = replace(pacing.begin(to.max_associations, timezone.now()),"
+        " associations=to.max_associations)\n"
+        "DestinationPace.objects.create(destination=to, state=pacing.to_document(pace))\n"
         f"for path in {[str(path) for path in sorted(folder.iterdir())]!r}:\n"
         "    create_send(SendOrder(to, version, [path], 'test', roots=None), start=True)\n"
     )
