@@ -14,6 +14,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
 from sender.services import engine, gate, heartbeat, listing, planner, sources
 from sender.services.gate import By, Closed
+from sender.services.patience import persist
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_send
 
 POLL_SECONDS = 0.5
@@ -85,8 +86,8 @@ class Command(ConcordatCommand):
         """
         told, polls = "", 0
         try:
-            while not self._is_ended(send):
-                closed = self._closed(send)
+            while not persist(lambda: self._is_ended(send)):
+                closed = persist(lambda: self._closed(send))
                 polls = polls + 1 if closed else 0
                 if closed and polls > 1 and told != closed.reason:
                     told = closed.reason
@@ -117,7 +118,7 @@ class Command(ConcordatCommand):
         return send.is_ended
 
     def _report(self, send: Send, *, as_json: bool) -> int:
-        send.refresh_from_db()
+        persist(send.refresh_from_db)
         counts = progress(send).counts
         seconds = 0.0
         if send.started_at and send.finished_at:
