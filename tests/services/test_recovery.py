@@ -230,11 +230,16 @@ def test_a_journal_that_can_not_be_read_does_not_stop_the_others(send: Send) -> 
 def test_scans_and_plans_of_processes_that_are_gone_go_on_at_once(tmp_path: Path) -> None:
     factories.write_instance(tmp_path / "in" / "1.dcm", sop_instance="1.2.3.1")
     send = order(factories.destination(), tmp_path / "in", inline=False)
-    held = {"owner": gone_holder(), "lease_until": timezone.now() + timedelta(hours=1)}
-    Send.objects.filter(pk=send.pk).update(**held)
-    Listing.objects.update(state=ListingState.SCANNING, **held)
+    until = timezone.now() + timedelta(hours=1)
+    held = Send.objects.filter(pk=send.pk)
+    held.update(owner="elsewhere:1:0:0:0", lease_until=until)
+    Listing.objects.update(
+        state=ListingState.SCANNING, owner="elsewhere:1:0:0:0", lease_until=until
+    )
     planner.plan_send(send.pk)
     assert not SendItem.objects.exists(), "somebody else holds it"
+    held.update(owner=gone_holder())
+    Listing.objects.update(owner=gone_holder())
     recovery.end_leases()
     planner.plan_send(send.pk)
     assert outcomes(send) == {"pending": 1}
