@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import Count, Exists, F, Max, OuterRef, Q
+from django.db.models import Count, Exists, F, Max, OuterRef
 from django.utils import timezone
 
 from sender.models import (
@@ -257,7 +257,7 @@ def tick(owner: str) -> None:
     _end_enquiries(now)
     schedule_runs.tick(now)
     certificates.look_after_files(now)
-    _reissue_plans(now)
+    _reissue_plans()
     _reissue_work(now)
     _finish_sends()
 
@@ -294,9 +294,9 @@ def _end_enquiries(now: datetime) -> None:
     ).update(finished_at=now, detail="The sender vanished before it had an answer.")
 
 
-def _reissue_plans(now: datetime) -> None:
+def _reissue_plans() -> None:
     waiting = Send.objects.filter(
-        Q(lease_until__isnull=True) | Q(lease_until__lt=now),
+        lease_until__isnull=True,
         planned_at__isnull=True,
         inline=False,
         state__in=(SendState.DRAFT, SendState.PLANNING, SendState.CANCELLING),

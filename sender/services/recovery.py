@@ -35,7 +35,7 @@ def end_leases() -> None:
     Processes of this system are seen to be gone; of others, their leases stand still.
     """
     _bury_dead()
-    for held in (_slots(), _batches(), _attempts()):
+    for held in _held():
         _end_overdue(held)
 
 

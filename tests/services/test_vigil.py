@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from sender.models import AssociationAttempt, BatchState, DestinationSlot, Send, SendBatch
+from sender.models import (
+    AssociationAttempt,
+    BatchState,
+    DestinationSlot,
+    Listing,
+    ListingState,
+    Send,
+    SendBatch,
+)
 from sender.services import engine, leases, planner, recovery, vigil
 from sender.services.owners import LEASE_SECONDS
 from sender.services.vigil import ENDED, STILL_SECONDS, Vigil
@@ -117,6 +125,26 @@ def test_who_vanished_is_followed_whatever_the_clock_says(
     assert not leases.extend_batch(batch)
     assert not leases.extend_slot(slot)
     assert leases.claim_slot(send.destination, "other") is not None
+
+
+@pytest.mark.parametrize("hours", [1, 0, -1])
+def test_scans_and_plans_are_followed_by_watching_too(
+    tmp_path: Path, live_db: None, clock: Clock, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    factories.write_instance(tmp_path / "in" / "1.dcm", sop_instance="1.2.3.1")
+    made = order(factories.destination(), tmp_path / "in", inline=False)
+    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
+    Send.objects.update(owner="elsewhere:1", lease_until=until)
+    Listing.objects.update(state=ListingState.SCANNING, owner="elsewhere:1", lease_until=until)
+    step(monkeypatch, hours)
+    for _ in range(2):
+        engine.tick("test")
+        planner.plan_send(made.pk)
+        assert Send.objects.get().owner == "elsewhere:1", "whoever plans may only be slow"
+        clock.seconds += LEASE_SECONDS / 2
+    engine.tick("test")
+    planner.plan_send(made.pk)
+    assert Send.objects.get().planned_at is not None
 
 
 def test_who_is_in_a_hurry_takes_what_is_over_and_still_for_a_while(
