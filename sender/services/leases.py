@@ -104,13 +104,6 @@ def extend_slot(slot: SlotLease) -> bool:
     return held.update(lease_until=_lease_end()) == 1
 
 
-def free_slot(slot: SlotLease) -> None:
-    """Give the slot back."""
-    DestinationSlot.objects.filter(id=slot.slot_id, fence=slot.fence).update(
-        owner="", lease_until=None
-    )
-
-
 def claim_batch(
     destination_id: int, owner: str, *, send_id: int | None = None
 ) -> BatchLease | None:
