@@ -1,4 +1,5 @@
-# Two commands: `make run` and `make test`. Everything they need goes into .venv.
+# Two commands: `make run` and `make test`. Everything they need goes into .venv. `make soak` kills
+# everything at random in the middle of 10,000 instances, and takes about half an hour.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,7 @@ RUN_STAMP := $(VENV)/.run-installed
 TEST_STAMP := $(VENV)/.test-installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test test-fast check bench format clean
+.PHONY: run test test-fast soak check bench format clean
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python manage.py up $(ARGS)
@@ -20,6 +21,9 @@ test: $(TEST_STAMP)
 
 test-fast: $(TEST_STAMP)
 	$(PYTEST) -q -m "not peers and not browser and not slow"
+
+soak: $(TEST_STAMP)
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 check: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -87,9 +87,17 @@ def _database(url: str) -> dict[str, Any]:
             "HOST": unquote(parts.hostname or ""),
             "PORT": str(parts.port or ""),
             "CONN_MAX_AGE": None,
+            # The sender polls all the time and awaits a database that is away; pages ask first.
+            "CONN_HEALTH_CHECKS": "Q_CLUSTER_NAME" not in os.environ,
             "OPTIONS": {"options": "-c jit=off", **dict(parse_qsl(parts.query))},
         }
     raise ValueError("the address begins with sqlite:// or postgresql://")
+
+
+def _redis(url: str) -> str:
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("the address begins with redis://, rediss:// or unix://")
+    return url
 
 
 def _sqlite(path: Path) -> dict[str, Any]:
@@ -171,6 +179,9 @@ SENDER_HOST = _text("CONCORDAT_HOST_NAME") or socket.gethostname()
 DATABASES = {
     "default": _parsed("DATABASE_URL", None, _database) or _sqlite(DATA_DIR / "concordat.sqlite3")
 }
+
+REDIS_URL = _parsed("CONCORDAT_REDIS_URL", "", _redis)
+"""Where tickets wait instead of in the database: for more than about 50 sender hosts."""
 
 INSTALLED_APPS = [
     "django.contrib.admin.apps.SimpleAdminConfig",
@@ -285,7 +296,7 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHand
 Q_CLUSTER = {
     "name": "concordat",
     "cluster_name": _text("Q_CLUSTER_NAME", "main"),
-    "orm": "default",
+    **({"redis": REDIS_URL} if REDIS_URL else {"orm": "default"}),
     "workers": WORKERS,
     "timeout": 86400,
     "retry": 90000,

@@ -1,6 +1,7 @@
 """System checks: what is wrong with the settings or the database, each with an id and a remedy."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -38,6 +39,20 @@ def check_time_zone(**_: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register()
+def check_redis(**_: Any) -> list[CheckMessage]:
+    """The package that talks to Redis is not among the requirements."""
+    if not settings.REDIS_URL or find_spec("redis") is not None:
+        return []
+    return [
+        Error(
+            "CONCORDAT_REDIS_URL is set, and the package redis is not installed.",
+            hint="Install it (pip install redis), or unset the variable.",
+            id="concordat.E004",
+        )
+    ]
 
 
 @register()

@@ -34,7 +34,7 @@ THIRD_PARTY = {
     "dicom": {"pydicom", "pynetdicom", "numpy", "gdcm", "openjpeg", "libjpeg", "rle", "jpeg_ls"},
     "models": {"django"},
     "analytics": {"django"},
-    "services": {"django", "django_q", "cryptography", "cronsim"},
+    "services": {"django", "django_q", "cryptography", "cronsim", "redis"},
     "process": {"django", "django_q", "waitress", "dicomsite"},
     **{door: {"django", "django_htmx", "heroicons"} for door in DOORS if door != "process"},
 }

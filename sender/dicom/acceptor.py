@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE, evt
+from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RQ
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import ThreadedAssociationServer
 
@@ -73,7 +74,8 @@ class Receiver:
 
     Args:
         keep: a folder for what is received, named by SOP Instance UID; None keeps nothing.
-        notice: told of every association and instance, as a dict that JSON can hold.
+        notice: told of every association, its end, and every instance, as a dict that JSON can
+            hold; `open` counts the associations that are open at once.
     """
 
     def __init__(
@@ -89,6 +91,9 @@ class Receiver:
         self._keep = keep
         self._notice = notice
         self._profiles = PROFILES if profiles is None else profiles
+        self._open: dict[Any, int] = {}
+        self._number = 0
+        self._lock = threading.Lock()
         self._server: ThreadedAssociationServer | None = None
 
     def __enter__(self) -> "Receiver":
@@ -117,17 +122,19 @@ class Receiver:
         ae.maximum_associations = 64
         ae.maximum_pdu_size = 131072
         ae.supported_contexts = [build_context(VERIFICATION)]
-        self._server = ae.start_server(
-            self._bind,
-            block=False,
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, _set_no_delay),
-                (evt.EVT_REQUESTED, self._choose_profile),
+        handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, _set_no_delay),
+            (evt.EVT_REQUESTED, self._choose_profile),
+            (evt.EVT_C_ECHO, _echo),
+            (evt.EVT_C_STORE, self._store),
+        ]
+        if self._notice is not None:
+            handlers += [
                 (evt.EVT_ACCEPTED, self._note_association),
-                (evt.EVT_C_ECHO, _echo),
-                (evt.EVT_C_STORE, self._store),
-            ],
-        )
+                (evt.EVT_PDU_RECV, self._note_goodbye),
+                (evt.EVT_CONN_CLOSE, self._note_end),
+            ]
+        self._server = ae.start_server(self._bind, block=False, evt_handlers=handlers)
 
     def stop(self) -> None:
         """Stop listening and end open associations."""
@@ -150,12 +157,17 @@ class Receiver:
         )
 
     def _note_association(self, event: Any) -> None:
-        if self._notice is None:
-            return
+        assert self._notice is not None
         assoc = event.assoc
+        with self._lock:
+            self._number += 1
+            self._open[assoc] = self._number
+            number, at_once = self._number, len(self._open)
         self._notice(
             {
                 "event": "association",
+                "association": number,
+                "open": at_once,
                 "called": assoc.requestor.primitive.called_ae_title.strip(),
                 "contexts": [
                     {
@@ -168,6 +180,18 @@ class Receiver:
             }
         )
 
+    def _note_goodbye(self, event: Any) -> None:
+        """An association that its requestor ends is over before we answer."""
+        if isinstance(event.pdu, A_RELEASE_RQ | A_ABORT_RQ):
+            self._note_end(event)
+
+    def _note_end(self, event: Any) -> None:
+        with self._lock:
+            number = self._open.pop(event.assoc, None)
+        if number is not None:
+            assert self._notice is not None
+            self._notice({"event": "end", "association": number})
+
     def _store(self, event: Any) -> int:
         request = event.request
         content = request.DataSet.getvalue()
@@ -179,6 +203,7 @@ class Receiver:
             self._notice(
                 {
                     "event": "store",
+                    "association": self._open.get(event.assoc),
                     "called": called,
                     "sop_class": request.AffectedSOPClassUID,
                     "sop_instance": request.AffectedSOPInstanceUID,
@@ -240,6 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"The receiver can't listen on port {options.port}: {error.strerror}.\n")
         return 2
+    if log:
+        write({"event": "listening", "port": receiver.port})
     sys.stdout.write(f"listening on {options.bind}:{receiver.port}\n")
     sys.stdout.flush()
     _await_end(with_stdin=options.exit_with_stdin)

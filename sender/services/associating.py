@@ -1,12 +1,13 @@
 """One association on record: the attempt before, the evidence during, the history after it."""
 
+import logging
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, connection
 
 from sender.dicom.requestor import Association, NetworkRequestor, Requestor
 from sender.models import Association as AssociationRow
@@ -22,6 +23,10 @@ from sender.negotiation.outcomes import (
 from sender.services import certificates, holds, parked, recording
 from sender.services.destinations import current_revision
 from sender.services.owners import LEASE_SECONDS
+from sender.services.patience import OUTAGES, persist
+from sender.services.tenure import Tenure
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +72,47 @@ class RecordedAssociation:
             self.association.release()
         else:
             self.association.abort()
-        self.row = recording.record_association(self.attempt.uid, self.association.outcome())
+        outcome = self.association.outcome()
+        self.row = persist(lambda: recording.record_association(self.attempt.uid, outcome))
 
 
 def associate(
-    errand: Errand, proposal: Proposal, *, requestor: Requestor | None = None
+    errand: Errand,
+    proposal: Proposal,
+    *,
+    requestor: Requestor | None = None,
+    tenure: Tenure | None = None,
 ) -> RecordedAssociation:
     """Open an association, its attempt committed first; what the peer answers is saved at once.
 
     An answer ends what the engine held of the destination, and offers parked data.
     Bad news from the peer is no exception: look at the association's kind.
+
+    Args:
+        tenure: the leases behind it; they take in that of its attempt, and it ends when they do.
     """
     attempt = _open_attempt(errand, proposal)
+    if tenure is not None:
+        tenure.hold_attempt(attempt.uid)
 
     def keep(pdu: RawPdu) -> None:
-        recording.keep_answer(attempt.uid, pdu)
+        try:
+            recording.keep_answer(attempt.uid, pdu)
+        except OUTAGES as error:  # it is recorded at the end; this is for whoever takes over
+            connection.close()
+            logger.warning("What a peer answered can't be saved yet: %s", str(error).strip())
 
     connector = requestor or NetworkRequestor()
     association = connector.associate(errand.destination.peer, proposal, notice=keep)
+    outcome = association.outcome()
+
+    def let_go_if_due() -> None:
+        if tenure is not None and tenure.must_let_go:
+            association.abort()
+
     try:
-        _take_in(errand, association.outcome(), attempt)
-    except DatabaseError:
+        persist(lambda: _take_in(errand, outcome, attempt), meanwhile=let_go_if_due)
+    except (DatabaseError, InterfaceError):
         association.abort()
         raise
     return RecordedAssociation(attempt, association)

@@ -4,14 +4,13 @@ What happens inside one association is transfer.py; what decides on retries is n
 """
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, Exists, F, Max, OuterRef
 from django.utils import timezone
 
 from sender.models import (
@@ -20,12 +19,14 @@ from sender.models import (
     Destination,
     EngineTick,
     Enquiry,
+    InstanceAttempt,
     Send,
     SendBatch,
     SendState,
 )
 from sender.services import (
     certificates,
+    clock,
     fairness,
     gate,
     holds,
@@ -45,9 +46,11 @@ from sender.services.leases import (
     claim_batch,
     claim_follower,
     claim_slot,
-    free_slot,
+    extend_slot,
 )
 from sender.services.owners import owner_name
+from sender.services.patience import is_stopping
+from sender.services.vigil import ENDED
 
 LONGEST_WAIT_SECONDS = 5
 """A worker waits so long for a batch that is due soon; for later ones the tick sends somebody."""
@@ -56,12 +59,6 @@ LEASE_PENALTY_SECONDS = 2
 """Pause after a worker vanished without having sent anything; doubled each time."""
 LONGEST_ENQUIRY_SECONDS = 600
 POLL_SECONDS = 0.5
-
-
-def is_stopping() -> bool:
-    """Tell whether the sender of this process is about to stop."""
-    path = os.environ.get("CONCORDAT_STOP_FILE", "")
-    return bool(path) and os.path.exists(path)
 
 
 def work(destination_id: int) -> None:
@@ -87,7 +84,7 @@ def _work_for(destination_id: int) -> int | None:
     try:
         return _work_in_slot(destination, slot, owner)
     finally:
-        free_slot(slot)
+        recovery.give_back(owner)
 
 
 def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> int | None:
@@ -112,8 +109,9 @@ def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> int 
 
 
 def _may_keep(slot: SlotLease, destination: Destination) -> bool:
-    """Tell whether the destination may still be sent to by as many associations."""
-    return slot.number <= limits.associations_now(destination.pk, timezone.now())
+    """Hold the slot longer, if it is ours and as many associations may still be open."""
+    allowed = limits.associations_now(destination.pk, timezone.now())
+    return slot.number <= allowed and extend_slot(slot)
 
 
 def _follower(owner: str, deadline: float = math.inf) -> transfer.NextBatch:
@@ -176,8 +174,7 @@ def _run_batches(send: Send, is_stopping: Callable[[], bool], *, waits: float) -
         try:
             _run_one(send, slot, refusal, owner, is_stopping)
         finally:
-            if slot is not None:
-                free_slot(slot)
+            recovery.give_back(owner)
 
 
 def _run_one(
@@ -250,40 +247,44 @@ def tick(owner: str) -> None:
     """Look after everything that nobody else may be looking after; doing it twice is harmless."""
     now = timezone.now()
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
-    recovery.bury_dead(now)
-    recovery.replay_journals(now)
-    recording.sweep_attempts(now)
+    clock.follow_steps()
+    recovery.end_leases()
+    recovery.replay_journals()
     _expire_batches(now)
+    recording.sweep_attempts()
     holds.end_expired(now)
     _issue_probes(now)
     _end_enquiries(now)
     schedule_runs.tick(now)
     certificates.look_after_files(now)
-    _reissue_plans(now)
+    _reissue_plans()
     _reissue_work(now)
     _finish_sends()
 
 
 def _expire_batches(now: datetime) -> None:
     """Give back batches whose worker vanished, later each time."""
-    expired = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__lt=now)
-    for batch_id, fence, attempt in expired.values_list("id", "fence", "attempt"):
-        pause = 0 if _got_on(batch_id) else min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
+    expired = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__lte=ENDED)
+    for batch_id, fence, attempt, owner in expired.values_list("id", "fence", "attempt", "owner"):
+        pause = 0 if _got_on(owner) else min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
         SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.RUNNING).update(
             state=BatchState.READY,
             fence=F("fence") + 1,
             owner="",
             next_attempt_at=now + timedelta(seconds=pause),
-            detail="The worker vanished; its lease ran out.",
+            detail="The worker vanished.",
         )
     cancelled = SendBatch.objects.filter(state=BatchState.READY, send__state=SendState.CANCELLING)
     cancelled.update(state=BatchState.CANCELLED)
 
 
-def _got_on(batch_id: int) -> bool:
-    """Tell whether the last association of a batch moved anything; else it may be poisonous."""
-    last = AssociationAttempt.objects.filter(batch_id=batch_id).order_by("-started_at").first()
-    return last is not None and last.instances.exists()
+def _got_on(owner: str) -> bool:
+    """Tell whether the association of a worker that vanished moved anything.
+
+    If not, the batch that it began with may be what ended it.
+    """
+    left = AssociationAttempt.objects.filter(closed_at__isnull=True, owner=owner)
+    return left.filter(Exists(InstanceAttempt.objects.filter(attempt_id=OuterRef("pk")))).exists()
 
 
 def _end_enquiries(now: datetime) -> None:
@@ -293,9 +294,9 @@ def _end_enquiries(now: datetime) -> None:
     ).update(finished_at=now, detail="The sender vanished before it had an answer.")
 
 
-def _reissue_plans(now: datetime) -> None:
+def _reissue_plans() -> None:
     waiting = Send.objects.filter(
-        Q(lease_until__isnull=True) | Q(lease_until__lt=now),
+        lease_until__isnull=True,
         planned_at__isnull=True,
         inline=False,
         state__in=(SendState.DRAFT, SendState.PLANNING, SendState.CANCELLING),

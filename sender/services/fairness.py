@@ -19,6 +19,7 @@ from sender.models import (
 from sender.models.sends import URGENT
 from sender.negotiation.outcomes import Ended
 from sender.services import gate, limits
+from sender.services.vigil import ENDED
 
 LATELY = timedelta(minutes=10)
 HANGS = timedelta(seconds=3)
@@ -57,7 +58,7 @@ def free_slots(destination_id: int) -> int:
         destination_id=destination_id,
         number__lte=limits.associations_now(destination_id, now),
     )
-    return slots.count() - slots.filter(lease_until__gte=now).count()
+    return slots.count() - slots.filter(lease_until__gt=ENDED).count()
 
 
 def must_wait(destination_id: int) -> bool:
@@ -65,7 +66,7 @@ def must_wait(destination_id: int) -> bool:
     if not is_doubtful(destination_id):
         return False
     held = DestinationSlot.objects.filter(
-        lease_until__gte=timezone.now(), owner__startswith=f"{settings.SENDER_HOST}:"
+        lease_until__gt=ENDED, owner__startswith=f"{settings.SENDER_HOST}:"
     )
     others = held.exclude(destination_id=destination_id).values_list("destination_id", flat=True)
     return sum(map(is_doubtful, others)) >= max(1, settings.WORKERS // 4)

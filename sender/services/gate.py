@@ -30,6 +30,7 @@ from sender.models import (
 )
 from sender.negotiation.windows import Windows, parse_windows
 from sender.services.installation import site_zone
+from sender.services.vigil import ENDED
 
 
 class By(StrEnum):
@@ -126,7 +127,7 @@ def look_at_work(send_id: int) -> View:
     mine = Q(destination_id=OuterRef("destination_id")) | Q(destination=None)
     slots = (
         DestinationSlot.objects.filter(
-            destination_id=OuterRef("destination_id"), lease_until__gte=now
+            destination_id=OuterRef("destination_id"), lease_until__gt=ENDED
         )
         .order_by()
         .values("destination_id")
@@ -161,7 +162,7 @@ def works_beside(destination_id: int, attempt: UUID | None) -> bool:
     others = AssociationAttempt.objects.filter(
         destination_id=destination_id,
         closed_at__isnull=True,
-        lease_until__gte=timezone.now(),
+        lease_until__gt=ENDED,
         answer__isnull=False,
     )
     answers = others.exclude(pk=attempt or NO_ATTEMPT).values_list("answer", flat=True)

@@ -5,7 +5,9 @@ database in groups; after each group the file is emptied, and at the end it is r
 looks after a batch that was abandoned on this host reads what is left.
 """
 
+import errno
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -19,6 +21,7 @@ from django.conf import settings
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
 from sender.services.recording import InstanceResult
 
+logger = logging.getLogger(__name__)
 _SUFFIX = ".journal"
 _PLAIN = tuple(field.name for field in fields(InstanceResult) if field.name != "outcome")
 _OF_OUTCOME = tuple(field.name for field in fields(StoreOutcome))
@@ -28,34 +31,67 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Journal:
-    """The results of one association that are not in the database yet."""
+    """The results of one association that are not in the database yet.
+
+    A disk that is full or gone is told once, and does no harm: results then go to the database one
+    by one.
+    """
 
     def __init__(self, *, batch_id: int, fence: int, attempt: UUID) -> None:
-        self._path = _directory() / f"{batch_id}-{fence}-{attempt}{_SUFFIX}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._file = os.open(self._path, flags, 0o600)
+        self._name = f"{batch_id}-{fence}-{attempt}{_SUFFIX}"
+        self._path = Path(settings.DATA_DIR) / "journal" / self._name
+        self._file: int | None = None
+        self._size = 0
+        self._has_told = False
+        try:
+            self._path = _directory() / self._name
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            self._tell(error)
 
-    def note(self, result: InstanceResult) -> None:
-        """Append a result.
-
-        Raises:
-            OSError: the disk is full or gone.
-        """
+    def note(self, result: InstanceResult) -> bool:
+        """Append a result; tell whether it is on disk, whole."""
+        if self._file is None:
+            return False
         values = (*_plain_values(result), _outcome_values(result.outcome))
-        os.write(self._file, _encode(values).encode("ascii") + b"\n")
+        line = _encode(values).encode("ascii") + b"\n"
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._tell(error)
+            # Half a line would spoil the one that comes after it.
+            os.ftruncate(self._file, self._size)
+            return False
+        self._size += len(line)
+        return True
 
     def empty(self) -> None:
         """Forget what has been committed."""
-        os.ftruncate(self._file, 0)
+        if self._file is not None and self._size:
+            os.ftruncate(self._file, 0)
+            self._size = 0
 
     def remove(self) -> None:
         """End: nothing is left to be known."""
-        os.close(self._file)
+        self.leave()
         self._path.unlink(missing_ok=True)
 
     def leave(self) -> None:
-        """End, and keep the file for whoever takes the batch over."""
-        os.close(self._file)
+        """End, and keep the file for whoever takes the batch over. Safe to call twice."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _tell(self, error: OSError) -> None:
+        if not self._has_told:
+            logger.error(
+                "The journal %s can't be written (%s). Until it can, every result goes to the "
+                "database by itself, which is slow.",
+                self._path,
+                error.strerror or error,
+            )
+        self._has_told = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 logger = logging.getLogger(__name__)
 EXTEND_EVERY_SECONDS = 15.0
@@ -33,7 +33,8 @@ def _keep(extend: tuple[Callable[[], object], ...], ended: threading.Event) -> N
             for call in extend:
                 try:
                     call()
-                except DatabaseError as error:
-                    logger.warning("A lease could not be extended: %s", error)
+                except (DatabaseError, InterfaceError) as error:
+                    connection.close()
+                    logger.warning("A lease could not be extended: %s", str(error).strip())
     finally:
         connection.close()

@@ -1,15 +1,16 @@
 """Leases with fencing: who may use a destination's slot, and who works on a batch.
 
 Everything is a conditional UPDATE whose row count is checked, so that the same statement decides
-on SQLite and PostgreSQL, for threads, processes and hosts alike.
+on SQLite and PostgreSQL, for threads, processes and hosts alike. Whether a lease is over is told by
+vigil.py; batches and attempts are taken back by the tick alone.
 """
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from sender.models import (
@@ -22,6 +23,7 @@ from sender.models import (
 )
 from sender.services import gate, holds, limits
 from sender.services.owners import LEASE_SECONDS
+from sender.services.vigil import ENDED, STILL_SECONDS, WATCH
 
 SLOT_WAIT_SECONDS = 10
 """How long work that a person waits for waits for a slot (CONTRACT.md)."""
@@ -44,27 +46,53 @@ class BatchLease:
     fence: int
 
 
-def claim_slot(destination: Destination, owner: str) -> SlotLease | None:
-    """Take a free slot of the destination; None if all that may be used now are held."""
-    now = timezone.now()
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    candidates = DestinationSlot.objects.filter(
-        free, destination=destination, number__lte=limits.associations_now(destination.pk, now)
-    ).order_by("number")
-    for slot_id, fence, number in candidates.values_list("id", "fence", "number"):
-        taken = DestinationSlot.objects.filter(free, id=slot_id, fence=fence).update(
-            owner=owner, fence=fence + 1, lease_until=now + timedelta(seconds=LEASE_SECONDS)
-        )
-        if taken:
+def claim_slot(
+    destination: Destination, owner: str, *, in_a_hurry: bool = False
+) -> SlotLease | None:
+    """Take a free slot of the destination; None if all that may be used now are held.
+
+    Args:
+        in_a_hurry: take slots too whose lease is over by the clock, if their holder gave no sign
+            of life for a while: for those who can't wait for the tick.
+    """
+    allowed = limits.associations_now(destination.pk, timezone.now())
+    candidates = DestinationSlot.objects.filter(destination=destination, number__lte=allowed)
+    slots = list(candidates.order_by("number").values_list("id", "fence", "lease_until", "number"))
+    watched = [(slot_id, until) for slot_id, _, until, _ in slots]
+    over = _over(destination, watched, in_a_hurry=in_a_hurry)
+    for slot_id, fence, until, number in slots:
+        if slot_id not in over:
+            continue
+        free = DestinationSlot.objects.filter(id=slot_id, fence=fence, lease_until=until)
+        if free.update(owner=owner, fence=fence + 1, lease_until=_lease_end()):
             return SlotLease(slot_id, fence + 1, number)
     return None
+
+
+def _over(
+    destination: Destination,
+    watched: list[tuple[int, datetime | None]],
+    *,
+    in_a_hurry: bool,
+) -> set[int]:
+    """Return the slots whose lease is over."""
+    over = WATCH.over(f"slots of {destination.pk}", watched)
+    if in_a_hurry:
+        now = timezone.now()
+        late = [(slot_id, until) for slot_id, until in watched if until is None or until < now]
+        over |= WATCH.over(f"late slots of {destination.pk}", late, after=STILL_SECONDS)
+    return over
+
+
+def _lease_end() -> datetime:
+    return timezone.now() + timedelta(seconds=LEASE_SECONDS)
 
 
 def await_slot(destination: Destination, owner: str, *, seconds: float) -> SlotLease | None:
     """Take a slot, waiting at most `seconds` for one to become free."""
     deadline = time.monotonic() + seconds
     while True:
-        slot = claim_slot(destination, owner)
+        slot = claim_slot(destination, owner, in_a_hurry=True)
         if slot is not None or time.monotonic() >= deadline:
             return slot
         time.sleep(0.1)
@@ -72,16 +100,8 @@ def await_slot(destination: Destination, owner: str, *, seconds: float) -> SlotL
 
 def extend_slot(slot: SlotLease) -> bool:
     """Hold the slot longer; False if somebody else has it now."""
-    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
-    held = DestinationSlot.objects.filter(id=slot.slot_id, fence=slot.fence)
-    return held.update(lease_until=until) == 1
-
-
-def free_slot(slot: SlotLease) -> None:
-    """Give the slot back."""
-    DestinationSlot.objects.filter(id=slot.slot_id, fence=slot.fence).update(
-        owner="", lease_until=None
-    )
+    held = DestinationSlot.objects.filter(id=slot.slot_id, fence=slot.fence, lease_until__gt=ENDED)
+    return held.update(lease_until=_lease_end()) == 1
 
 
 def claim_batch(
@@ -184,13 +204,14 @@ def _take(claim: BatchLease, owner: str) -> bool:
         owner=owner,
         fence=claim.fence,
         attempt=F("attempt") + 1,
-        lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS),
+        lease_until=_lease_end(),
     )
     return taken == 1
 
 
 def extend_batch(lease: BatchLease) -> bool:
     """Hold the batch longer; False if somebody else has it now."""
-    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
-    held = SendBatch.objects.filter(id=lease.batch_id, fence=lease.fence, state=BatchState.RUNNING)
-    return held.update(lease_until=until) == 1
+    held = SendBatch.objects.filter(
+        id=lease.batch_id, fence=lease.fence, state=BatchState.RUNNING, lease_until__gt=ENDED
+    )
+    return held.update(lease_until=_lease_end()) == 1

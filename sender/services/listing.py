@@ -81,7 +81,7 @@ def _claim(listing_id: int, owner: str) -> Listing | None:
     waiting = Listing.objects.filter(
         pk=listing_id, state__in=(ListingState.WAITING, ListingState.SCANNING)
     )
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    free = Q(lease_until__isnull=True)  # the tick ends the leases of those who vanished
     holder = waiting.values_list("owner", flat=True).first()
     if holder and is_dead(holder):
         free |= Q(owner=holder)

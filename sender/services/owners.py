@@ -1,26 +1,41 @@
-"""Who holds a lease: a thread of a process of a host, named so that its end can be noticed."""
+"""Who holds a lease: a thread of a process of a host, named so that its end can be noticed.
 
+Of processes of the same running system it is known when they are gone; of all others nothing is:
+their leases are watched (vigil.py).
+"""
+
+import hashlib
 import os
 import threading
 import time
+from functools import cache
+from pathlib import Path
 
 from django.conf import settings
 
-LEASE_SECONDS = 60
-"""How long an attempt, a batch or a slot is held without a sign of life."""
+LEASE_SECONDS = 40
+"""How long whatever somebody works on is held without a sign of life."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PROCESSES = Path("/proc/self/ns/pid")
 _STARTED = format(int(time.time() * 1000), "x")
 
 
 def owner_name() -> str:
     """Name this thread so that no other process, thread or host has the same."""
-    return f"{settings.SENDER_HOST}:{os.getpid()}:{_STARTED}:{threading.get_ident():x}"
+    thread = f"{threading.get_ident():x}"
+    return f"{settings.SENDER_HOST}:{os.getpid()}:{_STARTED}:{_system()}:{thread}"
+
+
+def is_of_this_system(owner: str) -> bool:
+    """Tell whether an owner's process number means a process of the system that runs here."""
+    host, _, _, system, *_ = [*owner.split(":"), "", "", ""]
+    return (host, system) == (settings.SENDER_HOST, _system())
 
 
 def is_dead(owner: str) -> bool:
-    """Tell whether an owner was a process of this host that is gone; no answer for others."""
-    host, _, rest = owner.partition(":")
-    number = rest.partition(":")[0]
-    if host != settings.SENDER_HOST or not number.isdecimal():
+    """Tell whether an owner was a process of this system that is gone; no answer for others."""
+    number = [*owner.split(":"), ""][1]
+    if not is_of_this_system(owner) or not number.isdecimal():
         return False
     try:
         os.kill(int(number), 0)
@@ -29,3 +44,18 @@ def is_dead(owner: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+@cache
+def _system() -> str:
+    """Mark the running system within which a process number means one process.
+
+    Two containers may bear the same host name, and do not see each other's processes.
+    """
+    marks = ""
+    for read in (_BOOT.read_text, _PROCESSES.readlink):
+        try:
+            marks += str(read())
+        except OSError:  # not Linux: the host name has to do
+            continue
+    return hashlib.sha256(marks.encode()).hexdigest()[:8]

@@ -1,7 +1,8 @@
-"""An association at work: what it carries, and the thread that looks after it each second.
+"""An association at work: what it carries, and how it is looked after each second.
 
-That thread holds the leases, ends the work when the gate closes (services/gate.py), hands out a new
-share of the limits, and takes in how the peer keeps up (services/limits.py).
+The thread that holds the leases (services/tenure.py) does so: it ends the work when the gate closes
+(services/gate.py), hands out a new share of the limits, and takes in how the peer keeps up
+(services/limits.py).
 """
 
 import logging
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from sender.models import Send, SendBatch
@@ -22,16 +23,15 @@ from sender.services.associating import RecordedAssociation
 from sender.services.conversions import Conversions
 from sender.services.gate import View
 from sender.services.journal import Journal
-from sender.services.leases import BatchLease, SlotLease, extend_batch, extend_slot
+from sender.services.leases import BatchLease
 from sender.services.limits import SharePacer
 from sender.services.results import Change
+from sender.services.tenure import Tenure
 
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5
 """How long the C-STORE in flight may take once its time is over."""
-BEAT_SECONDS = 1
-EXTEND_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,6 @@ class Run:
     parked: set[tuple[str, str]] = field(default_factory=set)
     barred: dict[str, Barred] = field(default_factory=dict)
     written_at: float = field(default_factory=time.monotonic)
-    is_lost: bool = False
 
 
 @dataclass(slots=True)
@@ -69,6 +68,7 @@ class Passage:
     """An association at work for one batch after another, and when to stop.
 
     Attributes:
+        tenure: the leases of the worker.
         number: instances tried so far.
         stopping: nothing more is to be begun.
         ends_at: when what is in flight is cut off (of the monotonic clock); None: it may finish.
@@ -80,7 +80,7 @@ class Passage:
     """
 
     opened: RecordedAssociation
-    slot: SlotLease
+    tenure: Tenure
     is_stopping: Callable[[], bool]
     conversions: Conversions = field(default_factory=Conversions)
     pacer: SharePacer | None = None
@@ -91,7 +91,6 @@ class Passage:
     is_interrupted: bool = False
     answers: deque[StoreOutcome] = field(default_factory=deque)
     stopping: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def at_work(self) -> Run:
@@ -127,56 +126,46 @@ def _take_in(passage: Passage, view: View) -> None:
         passage.end()
     # A transfer that began without limits can't slow down: the next association does.
     is_too_fast = passage.pacer is None and not share.is_free
-    if is_too_fast or passage.slot.number > limits.pace_of(destination, now).associations:
+    if is_too_fast or passage.tenure.slot.number > limits.pace_of(destination, now).associations:
         passage.stopping.set()
 
 
-def keep(passage: Passage) -> None:
-    """Look after an association until it has ended; the body of a thread of its own."""
-    keeper = _Keeper(passage)
-    try:
-        while not passage.ended.wait(BEAT_SECONDS):
-            keeper.beat()
-        keeper.take_in_answers()
-    except (DatabaseError, InterfaceError):
-        logger.warning("The database is away; the last answers don't count for the pace.")
-    finally:
-        connection.close()
+def let_go_if_due(passage: Passage) -> None:
+    """End the association once others may hold our leases; from the thread that uses it."""
+    if passage.tenure.must_let_go:
+        passage.is_interrupted = True
+        passage.stopping.set()
+        passage.opened.association.abort()
 
 
-class _Keeper:
-    """Looks after an association."""
+class Keeper:
+    """Looks after an association, from another thread than the one that uses it."""
 
     def __init__(self, passage: Passage) -> None:
         self._passage = passage
-        self._extended_at = time.monotonic()
 
     def beat(self) -> None:
-        """Do what is due; a database that is away is awaited."""
-        passage = self._passage
-        if passage.is_stopping() or passage.at_work.is_lost:
-            passage.end()
-        try:
-            if passage.ends_at is None:
-                _take_in(passage, gate.look_at_work(passage.at_work.send.pk))
-            self._extend()
-            self.take_in_answers()
-        except (DatabaseError, InterfaceError) as error:
-            connection.close()
-            logger.warning("The database is away: %s", str(error).strip())
-        if passage.ends_at is not None and time.monotonic() >= passage.ends_at:
-            passage.is_interrupted = True
-            passage.opened.association.interrupt()
+        """Do what is due: cut off what has had its time, then look at the database.
 
-    def _extend(self) -> None:
-        if time.monotonic() - self._extended_at < EXTEND_SECONDS:
+        Raises:
+            DatabaseError, InterfaceError: it is away; the next beat tries again.
+        """
+        passage = self._passage
+        if passage.tenure.must_let_go:
+            passage.stopping.set()
+            self._cut_off()
             return
-        self._extended_at = time.monotonic()
-        passage, run = self._passage, self._passage.at_work
-        recording.extend_lease(passage.opened.attempt.uid, EXTEND_SECONDS * 6)
-        held = extend_batch(run.lease) and extend_slot(passage.slot)
-        if not held and passage.run is run:
-            run.is_lost = True
+        if passage.is_stopping():
+            passage.end()
+        if passage.ends_at is not None and time.monotonic() >= passage.ends_at:
+            self._cut_off()
+        if passage.ends_at is None:
+            _take_in(passage, gate.look_at_work(passage.at_work.send.pk))
+        self.take_in_answers()
+
+    def _cut_off(self) -> None:
+        self._passage.is_interrupted = True
+        self._passage.opened.association.interrupt()
 
     def take_in_answers(self) -> None:
         """Let the pace of the destination follow what the peer answered since the last beat."""
@@ -185,3 +174,10 @@ class _Keeper:
         answers = pacing.answers_of(outcomes, at=timezone.now(), in_use=passage.in_use)
         if answers.count:
             limits.note(passage.at_work.send.destination_id, answers)
+
+    def take_in_last(self) -> None:
+        """Let the pace follow the last answers too; once nothing beats any more."""
+        try:
+            self.take_in_answers()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("The last answers don't count for the pace: %s", str(error).strip())

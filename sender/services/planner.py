@@ -118,7 +118,7 @@ def _claim(send_id: int, owner: str) -> Send | None:
         planned_at__isnull=True,
         state__in=(SendState.DRAFT, SendState.PLANNING, SendState.CANCELLING),
     )
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    free = Q(lease_until__isnull=True)  # the tick ends the leases of those who vanished
     holder = waiting.values_list("owner", flat=True).first()
     if holder and is_dead(holder):
         free |= Q(owner=holder)

@@ -19,16 +19,12 @@ from sender.models.reading import proposal_of
 from sender.negotiation import retry
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import EchoOutcome
-from sender.services import holds, sending, settling
+from sender.services import holds, recovery, sending, settling
 from sender.services.associating import Errand, associate, record_refusal
-from sender.services.leases import (
-    SLOT_WAIT_SECONDS,
-    await_slot,
-    claim_slot,
-    free_slot,
-)
+from sender.services.leases import SLOT_WAIT_SECONDS, await_slot, claim_slot
 from sender.services.owners import owner_name
 from sender.services.settling import Failure
+from sender.services.tenure import Tenure
 
 ALL_SLOTS_HELD = "All associations that this destination allows are in use."
 
@@ -65,11 +61,14 @@ def contact(
         return Contact(record_refusal(errand, proposal, ALL_SLOTS_HELD))
     try:
         echo: EchoOutcome | None = None
-        with associate(errand, proposal, requestor=requestor) as opened:
+        with (
+            Tenure(slot) as tenure,
+            associate(errand, proposal, requestor=requestor, tenure=tenure) as opened,
+        ):
             if trigger is Trigger.ECHO and opened.association.is_open:
                 echo = opened.association.echo()
     finally:
-        free_slot(slot)
+        recovery.give_back(owner)
     assert opened.row is not None
     return Contact(opened.row, echo)
 
@@ -106,16 +105,16 @@ def probe_destination(hold_id: int) -> None:
     hold = holds.take_blocked(hold_id)
     if hold is None or hold.destination is None:
         return
-    question = _question(hold)
-    slot = claim_slot(hold.destination, owner_name())
+    owner, question = owner_name(), _question(hold)
+    slot = claim_slot(hold.destination, owner) if question is not None else None
     if slot is None or question is None:
         return
     try:
         errand, proposal = question
-        with associate(errand, proposal) as opened:
+        with Tenure(slot) as tenure, associate(errand, proposal, tenure=tenure) as opened:
             outcome = opened.association.outcome()
     finally:
-        free_slot(slot)
+        recovery.give_back(owner)
     if outcome.is_negotiated:
         return
     failure = Failure(retry.after_association(outcome), outcome.detail, opened.attempt.uid)

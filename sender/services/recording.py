@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from sender.dicom import upper_layer
@@ -44,7 +43,9 @@ from sender.negotiation.outcomes import (
 from sender.services import interning
 from sender.services.inserting import insert_rows
 from sender.services.installation import site_day
+from sender.services.owners import LEASE_SECONDS
 from sender.services.records import instances_digest, record_digest
+from sender.services.vigil import ENDED
 
 _UPSERT_DAY = """
 INSERT INTO sender_negotiationday AS t
@@ -141,10 +142,11 @@ def keep_answer(uid: UUID, pdu: RawPdu) -> None:
         AssociationAttempt.objects.filter(uid=uid).update(**{column: pdu.content})
 
 
-def extend_lease(uid: UUID, seconds: float) -> None:
-    """Say that an association is still looked after."""
+def extend_lease(uid: UUID, seconds: float = LEASE_SECONDS) -> bool:
+    """Say that an association is still looked after; False if it was given up meanwhile."""
     until = timezone.now() + timedelta(seconds=seconds)
-    AssociationAttempt.objects.filter(uid=uid, closed_at__isnull=True).update(lease_until=until)
+    held = AssociationAttempt.objects.filter(uid=uid, closed_at__isnull=True, lease_until__gt=ENDED)
+    return held.update(lease_until=until) == 1
 
 
 def record_instances(uid: UUID, results: Sequence[InstanceResult]) -> None:
@@ -172,6 +174,11 @@ def record_instances(uid: UUID, results: Sequence[InstanceResult]) -> None:
             for result in results
         ],
     )
+
+
+def is_recorded(uid: UUID, number: int) -> bool:
+    """Tell whether an instance of an association is recorded."""
+    return InstanceAttempt.objects.filter(attempt_id=uid, number=number).exists()
 
 
 def record_association(uid: UUID, outcome: AssociationOutcome) -> Association:
@@ -302,18 +309,22 @@ def _count_day(row: Association) -> None:
         )
 
 
-def sweep_attempts(now: datetime) -> int:
-    """Record attempts whose owner vanished as interrupted; return how many there were.
+def sweep_attempts() -> int:
+    """Record attempts whose lease was ended as interrupted; return how many there were.
 
     Their contexts are those of the answer that was saved, if one was.
     """
     lost = AssociationAttempt.objects.filter(
-        Q(lease_until__lt=now), closed_at__isnull=True
+        lease_until__lte=ENDED, closed_at__isnull=True
     ).select_related("definition_list", "destination")
     count = 0
     for attempt in lost:
-        record_association(attempt.uid, _interrupted(attempt))
-        count += 1
+        with transaction.atomic():
+            # Ticks of several hosts may find it; whoever comes second finds it closed.
+            if not lost.select_for_update(of=("self",)).filter(uid=attempt.uid).exists():
+                continue
+            record_association(attempt.uid, _interrupted(attempt))
+            count += 1
     return count
 
 

@@ -1,9 +1,11 @@
 """What is left when processes die: their leases end at once, their results are read back."""
 
 import logging
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from sender.models import (
     AssociationAttempt,
@@ -11,6 +13,7 @@ from sender.models import (
     DestinationSlot,
     InstanceAttempt,
     Listing,
+    ListingState,
     Send,
     SendBatch,
     SendItem,
@@ -19,87 +22,149 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import journal, recording
 from sender.services.journal import Remains
 from sender.services.owners import is_dead
+from sender.services.patience import persist
 from sender.services.results import Change, Tried, change_of, write_changes
+from sender.services.vigil import ENDED, WATCH
 
 logger = logging.getLogger(__name__)
 
 
-def bury_dead(now: datetime) -> None:
-    """End the leases of processes of this host that are gone, so that others need not wait."""
-    ended = now - timedelta(seconds=1)
-    slots = DestinationSlot.objects.filter(lease_until__gte=now).exclude(owner="")
-    for owner in set(slots.values_list("owner", flat=True)):
+def end_leases() -> None:
+    """End the leases of those who are gone, so that others may go on with their work.
+
+    Processes of this system are seen to be gone; of others, their leases stand still.
+    """
+    _bury_dead()
+    for held in _held():
+        _end_overdue(held)
+
+
+def _end_overdue(held: "QuerySet[Any, Any]") -> None:
+    """End leases that stand still."""
+    name = held.model._meta.verbose_name
+    leases = dict(held.values_list("pk", "lease_until"))
+    for key in WATCH.over(f"every {name}", leases.items()):
+        if _end(held.filter(pk=key, lease_until=leases[key])):
+            logger.warning("The lease of %s %s stood still; it is ended.", name, key)
+
+
+def give_back(owner: str) -> None:
+    """End all leases of a worker that stops working, however that came about."""
+    persist(lambda: _end_leases_of(owner))
+
+
+def _bury_dead() -> None:
+    """End the leases of processes of this system that are gone."""
+    for owner in {owner for held in _held() for owner in held.values_list("owner", flat=True)}:
         if is_dead(owner):
-            slots.filter(owner=owner).update(lease_until=ended)
-    for planned in (Send.objects, Listing.objects):
-        held = planned.filter(lease_until__gte=now).exclude(owner="")
-        for owner in set(held.values_list("owner", flat=True)):
-            if is_dead(owner):
-                held.filter(owner=owner).update(lease_until=ended)
-    batches = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__gte=now)
-    for batch_id, fence, owner in list(batches.values_list("id", "fence", "owner")):
-        if is_dead(owner) and batches.filter(id=batch_id, fence=fence).update(lease_until=ended):
-            logger.warning("The worker of batch %s is gone; its work is taken up.", batch_id)
-            AssociationAttempt.objects.filter(batch_id=batch_id, closed_at__isnull=True).update(
-                lease_until=ended
-            )
+            logger.warning("The worker %s is gone; its work is taken up.", owner)
+            _end_leases_of(owner)
 
 
-def replay_journals(now: datetime) -> int:
-    """Record what abandoned journals of this host hold; return how many results that were."""
+def _end_leases_of(owner: str) -> None:
+    for held in _held():
+        _end(held.filter(owner=owner))
+
+
+def _end(held: "QuerySet[Any, Any]") -> int:
+    """End leases: those of batches and attempts need further care, the others are free."""
+    if held.model in (SendBatch, AssociationAttempt):
+        return held.update(lease_until=ENDED)
+    return held.update(lease_until=None, owner="")
+
+
+def _held() -> "Iterator[QuerySet[Any]]":
+    """Yield everything that somebody holds."""
+    yield from (_slots(), _batches(), _attempts())
+    yield Send.objects.filter(planned_at__isnull=True).exclude(owner="")
+    yield Listing.objects.filter(state=ListingState.SCANNING).exclude(owner="")
+
+
+def _slots() -> QuerySet[DestinationSlot]:
+    return DestinationSlot.objects.exclude(owner="")
+
+
+def _batches() -> QuerySet[SendBatch]:
+    return SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__gt=ENDED)
+
+
+def _attempts() -> QuerySet[AssociationAttempt]:
+    return AssociationAttempt.objects.filter(closed_at__isnull=True, lease_until__gt=ENDED)
+
+
+def replay_journals() -> int:
+    """Record what abandoned journals of this host hold; return how many results that were.
+
+    A journal whose batch somebody works on is left for later: who works on it has read what is
+    pending, and counts it.
+    """
     count = 0
     for remains in journal.remains():
-        if not _is_held(remains, now):
-            count += _replay(remains)
+        try:
+            replayed = _replay(remains)
+        except OSError as error:
+            logger.error("The journal %s can't be read: %s", remains.path, error)
+            continue
+        if replayed is not None:
+            count += replayed
             remains.remove()
     return count
 
 
-def _is_held(remains: Remains, now: datetime) -> bool:
-    """Tell whether the worker that writes the journal still holds its batch."""
-    return SendBatch.objects.filter(
-        pk=remains.batch_id,
-        fence=remains.fence,
-        state=BatchState.RUNNING,
-        lease_until__gte=now,
-    ).exists()
-
-
-def _replay(remains: Remains) -> int:
-    """Record what is not in the database yet, in one transaction."""
-    results = {result.number: result for result in remains.results()}
+def _replay(remains: Remains) -> int | None:
+    """Record what is not in the database yet, in one transaction; None: it is not time."""
     with transaction.atomic():
+        # Nobody can claim the batch before this transaction ends.
+        found = SendBatch.objects.select_for_update(of=("self",)).filter(pk=remains.batch_id)
+        batch = found.select_related("send__destination").first()
+        if batch is not None and _is_at_work(batch):
+            return None
         attempt = AssociationAttempt.objects.filter(pk=remains.attempt).first()
-        batch = SendBatch.objects.select_related("send__destination").filter(pk=remains.batch_id)
-        owner = batch.first()
-        if attempt is None or owner is None:
+        if batch is None or attempt is None:
             return 0
-        known = set(
-            InstanceAttempt.objects.filter(attempt_id=remains.attempt).values_list(
-                "number", flat=True
-            )
+        count = _record(remains, batch, is_open=attempt.closed_at is None)
+    if count:
+        logger.warning("%s results were read back from a journal.", count)
+    return count
+
+
+def _is_at_work(batch: SendBatch) -> bool:
+    return (
+        batch.state == BatchState.RUNNING
+        and batch.lease_until is not None
+        and batch.lease_until > ENDED
+    )
+
+
+def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
+    """Record the results of a journal that are new; return how many those were.
+
+    Args:
+        is_open: the association is not on record yet. Once it is, it is never changed: what the
+            peer answered still counts for the send, but stands in no association.
+    """
+    results = {result.number: result for result in remains.results()}
+    known = InstanceAttempt.objects.filter(attempt_id=remains.attempt)
+    for number in known.values_list("number", flat=True):
+        results.pop(number, None)
+    pending = {
+        item_id: (part_id, Tried(attempts, rule))
+        for item_id, part_id, attempts, rule in SendItem.objects.filter(
+            pk__in=[result.item_id for result in results.values()],
+            batch=batch,
+            outcome=InstanceOutcome.PENDING,
+        ).values_list("id", "part_id", "attempts", "rule")
+    }
+    if is_open:
+        recording.record_instances(remains.attempt, list(results.values()))
+    changes = [
+        Change(
+            result.item_id,
+            pending[result.item_id][0],
+            change_of(batch.send, pending[result.item_id][1], result),
         )
-        new = {n: result for n, result in results.items() if n not in known}
-        pending = {
-            item_id: (part_id, Tried(attempts, rule))
-            for item_id, part_id, attempts, rule in SendItem.objects.filter(
-                pk__in=[result.item_id for result in new.values()],
-                batch_id=remains.batch_id,
-                outcome=InstanceOutcome.PENDING,
-            ).values_list("id", "part_id", "attempts", "rule")
-        }
-        if attempt.closed_at is None:
-            recording.record_instances(remains.attempt, list(new.values()))
-        changes = [
-            Change(
-                result.item_id,
-                pending[result.item_id][0],
-                change_of(owner.send, pending[result.item_id][1], result),
-            )
-            for result in new.values()
-            if result.item_id in pending
-        ]
-        write_changes(changes, remains.attempt)
-    if new:
-        logger.warning("%s results were read back from a journal.", len(new))
-    return len(new)
+        for result in results.values()
+        if result.item_id in pending
+    ]
+    write_changes(changes, remains.attempt)
+    return len(results)

@@ -177,6 +177,11 @@ def due_at(decision: RetryDecision, attempt: int) -> datetime:
     return timezone.now() + timedelta(seconds=seconds)
 
 
+def is_pending(item_id: int) -> bool:
+    """Tell whether an item still waits."""
+    return SendItem.objects.filter(pk=item_id, outcome=InstanceOutcome.PENDING).exists()
+
+
 def write_changes(changes: Iterable[Change], attempt: UUID) -> None:
     """Write what results make of pending items, counts included; equal changes by one UPDATE."""
     alike: defaultdict[ItemChange, list[Change]] = defaultdict(list)

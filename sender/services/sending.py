@@ -200,7 +200,8 @@ def start_send(send: Send, actor: str) -> None:
             raise WrongState(f"Send {send.pk} is {send.get_state_display().lower()} already.")
         if send.planned_at is None:
             raise WrongState(f"The plan of send {send.pk} is not ready yet.")
-        move_send(send.pk, SendState.QUEUED, before=(SendState.DRAFT,))
+        if not move_send(send.pk, SendState.QUEUED, before=(SendState.DRAFT,)):
+            raise WrongState(f"Send {send.pk} was started already.")
         write_entry(actor=actor, action="send.start", subject=str(send.pk), facts={})
         tickets.issue_work(send.destination_id)
     finish_if_done(send.pk)

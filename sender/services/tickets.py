@@ -1,17 +1,22 @@
 """Tickets of the queue: wake-up calls that carry one id and nothing else (QUEUE.md).
 
 Any ticket may be lost, doubled or late without harm: the truth is in our tables, and the tick
-issues tickets again.
+issues tickets again. So a Redis that is away (CONCORDAT_REDIS_URL) spoils nothing but time.
 """
 
+import logging
+
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django_q.brokers import get_broker
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 MAIN = "main"
 INTERACTIVE = "ui"
 MOST_WAITING = 64
+logger = logging.getLogger(__name__)
 
 
 def issue_plan(send_id: int) -> None:
@@ -40,10 +45,35 @@ def issue_enquiry(enquiry_id: int) -> None:
 
 
 def waiting() -> int:
-    """Return how many tickets wait; one that a worker has taken is locked and waits no more."""
-    count: int = OrmQ.objects.filter(lock__lte=timezone.now()).count()
-    return count
+    """Return how many tickets wait; one that a worker has taken is locked and waits no more.
+
+    A queue that can't be reached counts as full: nothing is issued until it can.
+    """
+    if not settings.REDIS_URL:
+        count: int = OrmQ.objects.filter(lock__lte=timezone.now()).count()
+        return count
+    try:
+        return sum(int(get_broker(name).queue_size()) for name in (MAIN, INTERACTIVE))
+    except _outages() as error:
+        logger.error("The queue can't be reached: %s", error)
+        return MOST_WAITING
 
 
 def _issue(task: str, number: int, *, cluster: str) -> None:
-    transaction.on_commit(lambda: async_task(task, number, cluster=cluster))
+    transaction.on_commit(lambda: _enqueue(task, number, cluster))
+
+
+def _enqueue(task: str, number: int, cluster: str) -> None:
+    try:
+        async_task(task, number, cluster=cluster)
+    except _outages() as error:
+        logger.error("A ticket can't be issued; the tick issues it later: %s", error)
+
+
+def _outages() -> tuple[type[Exception], ...]:
+    """Return what a Redis raises that is away; the database tells its own outages."""
+    if not settings.REDIS_URL:
+        return ()
+    from redis.exceptions import RedisError  # noqa: PLC0415 - an optional package
+
+    return (RedisError,)

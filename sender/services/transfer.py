@@ -4,12 +4,12 @@ An association serves one batch after another of a send while its contexts fit.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from sender.dicom.encoding import ConversionFailed, EncodedDataset, SourceUnusable
 from sender.dicom.requestor import FileRange, Requestor, StoreRequest
@@ -17,18 +17,14 @@ from sender.models import SendBatch, SendState, Trigger
 from sender.models.reading import proposal_of
 from sender.negotiation import retry
 from sender.negotiation.matching import Choice, Conversion, Refusal, choose
-from sender.negotiation.outcomes import (
-    AssociationKind,
-    AssociationOutcome,
-    InstanceOutcome,
-    StoreOutcome,
-)
+from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import RetryDecision, Stops
 from sender.services import conversions, parked, passages, recording, sending
 from sender.services.associating import Errand, associate, record_refusal
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease, SlotLease, extend_batch
 from sender.services.passages import Barred, Passage, Run
+from sender.services.patience import persist
 from sender.services.results import (
     Change,
     DueItem,
@@ -38,6 +34,7 @@ from sender.services.results import (
     change_of_interrupted,
     due_at,
     due_items,
+    is_pending,
     write_changes,
 )
 from sender.services.settling import (
@@ -47,6 +44,7 @@ from sender.services.settling import (
     refuse_send,
     settle_batch,
 )
+from sender.services.tenure import Tenure
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +108,17 @@ def run_batches(
     if first is None:
         settle_batch(batch, lease, None, acknowledged=0)
     else:
-        opened = associate(
-            _errand(batch, lease), proposal_of(batch.definition_list), requestor=requestor
-        )
-        is_answered = opened.association.outcome().is_negotiated
-        passage = Passage(opened, slot, is_stopping)
-        _work(passage, batch, lease, _chain(first, items), next_batch)
-    sending.finish_if_done(batch.send_id)
+        with Tenure(slot, lease) as tenure:
+            opened = associate(
+                _errand(batch),
+                proposal_of(batch.definition_list),
+                requestor=requestor,
+                tenure=tenure,
+            )
+            is_answered = opened.association.outcome().is_negotiated
+            passage = Passage(opened, tenure, is_stopping)
+            _work(passage, batch, lease, _chain(first, items), next_batch)
+    persist(lambda: sending.finish_if_done(batch.send_id))
     return is_answered
 
 
@@ -143,7 +145,7 @@ def refuse_held(lease: BatchLease, reason: str) -> None:
 
 def _refuse(batch: SendBatch, lease: BatchLease, decision: RetryDecision, reason: str) -> Failure:
     """Record an association that we did not open."""
-    row = record_refusal(_errand(batch, lease), proposal_of(batch.definition_list), reason)
+    row = record_refusal(_errand(batch), proposal_of(batch.definition_list), reason)
     return Failure(decision, row.detail, row.uid)
 
 
@@ -153,13 +155,13 @@ def _batch(lease: BatchLease) -> SendBatch:
     ).get(pk=lease.batch_id)
 
 
-def _errand(batch: SendBatch, lease: BatchLease) -> Errand:
+def _errand(batch: SendBatch) -> Errand:
     return Errand(
         destination=batch.send.destination,
         template_version=batch.send.template_version,
         trigger=Trigger.SEND,
         requested_by=batch.send.requested_by,
-        owner=f"batch {lease.batch_id}, claim {lease.fence}",
+        owner=batch.owner,
         send=batch.send,
         batch_id=batch.pk,
     )
@@ -173,29 +175,28 @@ def _work(
     next_batch: NextBatch,
 ) -> None:
     """Serve batches in the open association; every result is committed when this returns."""
-    keeper = threading.Thread(target=passages.keep, args=(passage,), daemon=True)
-    run = _begin(passage, batch, lease)
-    keeper.start()
+    run, keeper = _begin(passage, batch, lease), passages.Keeper(passage)
     try:
         with passage.opened:
-            if passage.opened.association.is_open:
-                passages.begin(passage)
+            _begin_transfer(passage)
+            passage.tenure.companion = keeper.beat
             while _serve(passage, run, items):
                 following = next_batch(run.batch)
                 if following is None:
                     break
-                _settle(run, None)
+                # In this order, so that nobody takes a batch that is settled for one that is lost.
+                passage.tenure.batch = following
+                _settle(run)
                 run = _begin(passage, _batch(following), following)
                 items = due_items(run.batch.pk)
     except LeaseLost:
-        run.journal.remove()
+        logger.warning("Batch %s was taken over by another worker.", run.batch.pk)
         return
-    except DatabaseError:
-        run.journal.leave()
-        raise
     finally:
-        passage.ended.set()
-        keeper.join()
+        # What is in it and in the database not yet is for whoever takes the batch over.
+        run.journal.leave()
+        passage.tenure.end()
+        keeper.take_in_last()
     _settle_last(passage, run)
 
 
@@ -206,25 +207,53 @@ def _begin(passage: Passage, batch: SendBatch, lease: BatchLease) -> Run:
     return passage.run
 
 
-def _settle(run: Run, outcome: AssociationOutcome | None) -> None:
-    run.journal.remove()
-    settle_batch(run.batch, run.lease, outcome, acknowledged=run.acknowledged)
+def _begin_transfer(passage: Passage) -> None:
+    """Look at gate and limits before the first instance, if there can be one."""
+    passages.let_go_if_due(passage)
+    if passage.opened.association.is_open:
+        _persist(passage, lambda: passages.begin(passage))
+
+
+def _persist(passage: Passage, work: Callable[[], None]) -> None:
+    """Write or read something, however long the database takes; the peer is not kept waiting."""
+    persist(work, meanwhile=lambda: passages.let_go_if_due(passage), gives_up=passage.is_stopping)
+
+
+def _settle(run: Run) -> None:
+    """Say what follows for a batch whose association goes on."""
+    _close(run, lambda: settle_batch(run.batch, run.lease, None, acknowledged=run.acknowledged))
 
 
 def _settle_last(passage: Passage, run: Run) -> None:
     """Say what follows for the batch with which the association ended."""
-    run.journal.remove()
     outcome = passage.opened.association.outcome()
-    if passage.stopping.is_set() and outcome.is_established:
-        interrupt_batch(run.batch, run.lease, acknowledged=run.acknowledged)
-        return
-    settle_batch(
-        run.batch,
-        run.lease,
-        outcome,
-        acknowledged=run.acknowledged,
-        attempt=passage.opened.attempt.uid,
-    )
+
+    def settle() -> None:
+        if passage.stopping.is_set() and outcome.is_established:
+            interrupt_batch(run.batch, run.lease, acknowledged=run.acknowledged)
+            return
+        settle_batch(
+            run.batch,
+            run.lease,
+            outcome,
+            acknowledged=run.acknowledged,
+            attempt=passage.opened.attempt.uid,
+        )
+
+    _close(run, settle)
+
+
+def _close(run: Run, settle: Callable[[], None]) -> None:
+    """Settle a batch whose results are all committed, if it is still ours."""
+
+    def close() -> None:
+        if extend_batch(run.lease):
+            settle()
+        else:
+            logger.warning("Batch %s was taken over by another worker.", run.batch.pk)
+
+    run.journal.remove()
+    persist(close)
 
 
 def _serve(passage: Passage, run: Run, items: Iterator[DueItem]) -> bool:
@@ -363,10 +392,7 @@ def _take_result(
         change = change_of(run.send, before, result, parallel=passage.in_use)
     run.changes.append(Change(item.item_id, item.part_id, change))
     _bar(run, item, change)
-    try:
-        run.journal.note(result)
-    except OSError as error:
-        logger.error("The journal can't be written (%s); results go to the database.", error)
+    if not run.journal.note(result):
         run.written_at = 0.0
 
 
@@ -393,15 +419,40 @@ def _write_group(passage: Passage, run: Run) -> None:
     """
     if not run.changes:
         return
-    uid = passage.opened.attempt.uid
-    with transaction.atomic():
-        if run.is_lost or not extend_batch(run.lease):
-            raise LeaseLost
-        recording.record_instances(uid, run.results)
-        write_changes(run.changes, uid)
-        parked.park(run.send.destination_id, run.parked)
+    is_again = False
+
+    def commit() -> None:
+        nonlocal is_again
+        was_tried, is_again = is_again, True
+        _commit(passage, run, was_tried=was_tried)
+
+    _persist(passage, commit)
     run.journal.empty()
     run.results.clear()
     run.changes.clear()
     run.parked.clear()
     run.written_at = time.monotonic()
+
+
+def _commit(passage: Passage, run: Run, *, was_tried: bool) -> None:
+    """Write results and what they make of the rows, in one transaction.
+
+    Args:
+        was_tried: it failed before, and may have been committed nevertheless.
+    """
+    uid = passage.opened.attempt.uid
+    with transaction.atomic():
+        # Both rows are locked now: nobody takes the batch or closes the association meanwhile.
+        if not (extend_batch(run.lease) and recording.extend_lease(uid)):
+            raise LeaseLost
+        if was_tried and _is_committed(uid, run):
+            return
+        recording.record_instances(uid, run.results)
+        write_changes(run.changes, uid)
+        parked.park(run.send.destination_id, run.parked)
+
+
+def _is_committed(uid: UUID, run: Run) -> bool:
+    if run.results:
+        return recording.is_recorded(uid, run.results[0].number)
+    return not is_pending(run.changes[0].item_id)

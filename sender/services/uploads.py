@@ -28,7 +28,7 @@ from sender.models.sources import printable
 from sender.services import archives
 from sender.services.archives import BadArchive, Member
 from sender.services.audit import write_entry
-from sender.services.owners import is_dead, owner_name
+from sender.services.owners import is_dead, is_of_this_system, owner_name
 
 KEPT_FREE_BYTES = 512 << 20
 """The database lives on the same disk as a rule: it must not be filled up."""
@@ -320,9 +320,9 @@ def sweep() -> None:
 
 def _is_gone(owner: str) -> bool:
     """Tell whether a process is gone; one that had our number before us is."""
-    host, number, started, *_ = [*owner.split(":"), "", ""]
-    our_host, our_number, our_start, *_ = owner_name().split(":")
-    if (host, number) == (our_host, our_number):
+    _, number, started, *_ = [*owner.split(":"), "", ""]
+    _, our_number, our_start, *_ = owner_name().split(":")
+    if is_of_this_system(owner) and number == our_number:
         return started != our_start
     return is_dead(owner)
 

@@ -5,15 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests import factories
-from tests.process.test_kills import counts, receiving, stored
-from tests.processes import MANAGE, ROOT, Site, await_true, free_port, make_site
+from tests.ledger import counts
+from tests.processes import MANAGE, ROOT, Site, await_true, make_site
+from tests.receiving import ReceiverProcess
 
 pytestmark = pytest.mark.slow
 SCHEDULES = 50
@@ -83,13 +83,13 @@ def test_two_clusters_run_each_schedule_once(tmp_path: Path) -> None:
         path = tmp_path / "in" / f"{number}" / "0.dcm"
         factories.write_instance(path, sop_instance=f"1.2.3.{number}", study=f"1.2.826.{number}")
         os.utime(path, (hour_ago, hour_ago))
-    port, log = free_port(), tmp_path / "received.jsonl"
+    receiver = ReceiverProcess(tmp_path / "received.jsonl")
     site = make_site(tmp_path, CONCORDAT_SOURCE_ROOTS=str(tmp_path))
     assert site.run("migrate", "-v0").returncode == 0
     add = ("destination", "add", "pacs", "--ae-title", "DEMO_SCP", "--address", "127.0.0.1")
-    assert site.run(*add, "--port", str(port)).returncode == 0
+    assert site.run(*add, "--port", str(receiver.port)).returncode == 0
     with ExitStack() as stack:
-        stack.enter_context(receiving(log, port))
+        stack.enter_context(receiver)
         stack.callback(kill_all, site)
         senders = [start_sender(stack, site, host) for host in ("first", "second")]
         await_true(lambda: live_senders(site) == 2, "both senders")
@@ -105,5 +105,4 @@ def test_two_clusters_run_each_schedule_once(tmp_path: Path) -> None:
     assert counts(site, "sender_schedulerun", "state") == {"started": SCHEDULES}
     assert counts(site, "sender_schedulerun", "trigger") == {"time": SCHEDULES}
     assert counts(site, "sender_senditem", "outcome") == {"sent": SCHEDULES}
-    received = Counter(stored(log))
-    assert received == {f"1.2.3.{number}": 1 for number in range(SCHEDULES)}
+    assert receiver.stored() == {f"1.2.3.{number}": 1 for number in range(SCHEDULES)}

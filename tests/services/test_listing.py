@@ -29,6 +29,7 @@ from sender.negotiation.selection import Selection, to_document
 from sender.services import listing, taking, walking
 from sender.services.listing import ScanEnd
 from tests import factories
+from tests.holders import gone_holder
 
 pytestmark = pytest.mark.django_db
 
@@ -271,9 +272,8 @@ def test_somebody_else_is_left_alone_and_the_dead_are_not(tmp_path: Path) -> Non
     later = timezone.now() + timedelta(seconds=60)
     Listing.objects.filter(pk=found.pk).update(owner="elsewhere:1:0:0", lease_until=later)
     assert scan(found) is ScanEnd.TAKEN
-    from django.conf import settings
 
-    gone = f"{settings.SENDER_HOST}:99999999:0:0"
+    gone = gone_holder()
     Listing.objects.filter(pk=found.pk).update(owner=gone, lease_until=later)
     assert scan(found) is ScanEnd.THROUGH
     assert scan(found) is ScanEnd.BEFORE

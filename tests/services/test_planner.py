@@ -40,6 +40,7 @@ from sender.services import (
 from sender.services.expectations import Expectation
 from sender.services.sending import SendOrder
 from tests import factories
+from tests.holders import gone_holder
 
 pytestmark = pytest.mark.usefixtures("live_db")
 STARTER = "Starter: CT, MR and secondary capture"
@@ -286,7 +287,6 @@ def test_two_planners_at_once_plan_once(folder: Path, issued: list[int]) -> None
 def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
     from datetime import timedelta
 
-    from django.conf import settings
     from django.utils import timezone
 
     send = order(folder)
@@ -294,7 +294,7 @@ def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
     Send.objects.filter(pk=send.pk).update(owner="elsewhere:1:0:0", lease_until=later)
     planner.plan_send(send.pk)
     assert Send.objects.get(pk=send.pk).planned_at is None
-    gone = f"{settings.SENDER_HOST}:99999999:0:0"
+    gone = gone_holder()
     Send.objects.filter(pk=send.pk).update(owner=gone)
     planner.plan_send(send.pk)
     assert Send.objects.get(pk=send.pk).planned_at is not None
@@ -303,20 +303,18 @@ def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
 def test_the_tick_frees_what_a_killed_planner_held(folder: Path, issued: list[int]) -> None:
     from datetime import timedelta
 
-    from django.conf import settings
     from django.utils import timezone
 
     from sender.services import recovery
 
     send = order(folder)
     later = timezone.now() + timedelta(seconds=60)
-    facts = {"owner": f"{settings.SENDER_HOST}:99999999:0:0", "lease_until": later}
+    facts = {"owner": gone_holder(), "lease_until": later}
     Send.objects.filter(pk=send.pk).update(**facts)
     Listing.objects.update(state=ListingState.SCANNING, **facts)
-    recovery.bury_dead(timezone.now())
+    recovery.end_leases()
     for row in (Send.objects.get(pk=send.pk), Listing.objects.get()):
-        assert row.lease_until is not None
-        assert row.lease_until < timezone.now()
+        assert (row.owner, row.lease_until) == ("", None)
 
 
 def shared(folder: Path, *, start: bool = True, **facts: Any) -> list[Send]:

@@ -1,7 +1,7 @@
 """What is recorded: once, completely, and so that a change shows."""
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -21,6 +21,7 @@ from sender.negotiation.outcomes import (
     answered,
 )
 from sender.services import recording, records
+from sender.services.vigil import ENDED
 from tests import factories
 from tests.factories import PROPOSAL
 
@@ -186,28 +187,33 @@ def test_the_database_refuses_to_change_history(model: type, verb: str) -> None:
 
 
 def test_a_vanished_sender_leaves_an_interrupted_association() -> None:
-    uid = factories.open_attempt(factories.destination(), lease_seconds=-1)
-    assert recording.sweep_attempts(timezone.now()) == 1
+    uid = factories.open_attempt(factories.destination())
+    AssociationAttempt.objects.update(lease_until=ENDED)
+    assert recording.sweep_attempts() == 1
     row = Association.objects.get(uid=uid)
     assert (row.outcome, row.ended) == (AssociationKind.INTERRUPTED, "")
-    assert recording.sweep_attempts(timezone.now()) == 0
+    assert recording.sweep_attempts() == 0
 
 
 def test_the_answer_that_a_vanished_sender_had_saved_is_kept() -> None:
     from tests.acceptance import acceptance_pdu
 
-    uid = factories.open_attempt(factories.destination(), lease_seconds=-1)
+    uid = factories.open_attempt(factories.destination())
     recording.keep_answer(uid, RawPdu("A-ASSOCIATE-RQ", True, b"\x01"))
     answer = acceptance_pdu([(1, 4, ""), (3, 0, factories.ELE)])
     recording.keep_answer(uid, RawPdu("A-ASSOCIATE-AC", False, answer))
-    recording.sweep_attempts(timezone.now())
+    AssociationAttempt.objects.update(lease_until=ENDED)
+    recording.sweep_attempts()
     row = Association.objects.get(uid=uid)
     assert (row.outcome, row.ended) == ("established", "interrupted")
     assert [context.result for context in contexts_of(row)] == [4, 0, None]
 
 
 def test_an_attempt_with_a_live_owner_is_left_alone() -> None:
-    factories.open_attempt(factories.destination(), lease_seconds=60)
-    assert recording.sweep_attempts(timezone.now()) == 0
+    uid = factories.open_attempt(factories.destination())
+    assert recording.sweep_attempts() == 0
     assert AssociationAttempt.objects.get().closed_at is None
-    assert recording.sweep_attempts(timezone.now() + timedelta(minutes=2)) == 1
+    assert recording.extend_lease(uid)
+    AssociationAttempt.objects.update(lease_until=ENDED)
+    assert not recording.extend_lease(uid), "a lease that was ended is not extended any more"
+    assert recording.sweep_attempts() == 1

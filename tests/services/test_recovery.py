@@ -1,7 +1,5 @@
 """What a process knew when it died is read back, once, and the rest is sent again."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,16 +13,20 @@ from sender.models import (
     AssociationAttempt,
     BatchState,
     InstanceAttempt,
+    Listing,
+    ListingState,
     Send,
     SendBatch,
     SendItem,
+    StudyPart,
 )
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
-from sender.services import engine, journal, leases, owners, planner, recovery
+from sender.services import engine, journal, leases, owners, planner, recording, recovery, tallies
 from sender.services.journal import Journal
 from sender.services.recording import InstanceResult
 from sender.services.records import verify_record
 from tests import factories
+from tests.holders import gone_holder
 from tests.services.test_sending import order, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
@@ -67,19 +69,14 @@ def claim(send: Send, owner: str) -> tuple[leases.BatchLease, Journal]:
     lease = leases.claim_batch(send.destination_id, owner)
     assert lease is not None
     uid = factories.open_attempt(send.destination)
-    AssociationAttempt.objects.filter(pk=uid).update(batch_id=lease.batch_id, send=send)
+    AssociationAttempt.objects.filter(pk=uid).update(
+        batch_id=lease.batch_id, send=send, owner=owner
+    )
     return lease, Journal(batch_id=lease.batch_id, fence=lease.fence, attempt=uid)
 
 
-def dead_owner() -> str:
-    """Return an owner whose process is gone."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    return f"{settings.SENDER_HOST}:{process.pid}:0:0"
-
-
 def test_what_the_journal_holds_is_recorded_and_the_rest_is_sent_again(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     items = list(SendItem.objects.filter(send=send))
     written.note(result(items[0], 1))
     written.note(result(items[1], 2))
@@ -98,22 +95,22 @@ def test_what_the_journal_holds_is_recorded_and_the_rest_is_sent_again(send: Sen
 
 
 def test_reading_a_journal_twice_changes_nothing(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     items = list(SendItem.objects.filter(send=send))
     written.note(result(items[0], 1))
     (remains,) = journal.remains()
     content = remains.path.read_bytes()
     written.leave()
-    recovery.bury_dead(timezone.now())
-    assert recovery.replay_journals(timezone.now()) == 1
+    recovery.end_leases()
+    assert recovery.replay_journals() == 1
     remains.path.write_bytes(content)
-    assert recovery.replay_journals(timezone.now()) == 0
+    assert recovery.replay_journals() == 0
     assert InstanceAttempt.objects.count() == 1
     assert SendItem.objects.get(pk=items[0].pk).attempts == 1
 
 
 def test_a_line_that_was_cut_off_is_left_out(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     items = list(SendItem.objects.filter(send=send))
     written.note(result(items[0], 1))
     written.note(result(items[1], 2))
@@ -134,7 +131,7 @@ def test_the_journal_of_a_worker_that_lives_is_left_alone(send: Send) -> None:
 
 
 def test_an_unknown_result_is_pending_again(send: Send) -> None:
-    _, written = claim(send, dead_owner())
+    _, written = claim(send, gone_holder())
     written.note(result(SendItem.objects.filter(send=send)[0], 1, status=None))
     written.leave()
     engine.tick("test")
@@ -154,13 +151,15 @@ def test_committed_results_stand_in_no_journal(send: Send) -> None:
 
 def test_slots_of_processes_that_are_gone_are_free_at_once() -> None:
     to = factories.destination(max_associations=1)
-    assert leases.claim_slot(to, dead_owner()) is not None
+    assert leases.claim_slot(to, gone_holder()) is not None
     assert leases.claim_slot(to, "next") is None
-    recovery.bury_dead(timezone.now())
+    recovery.end_leases()
     assert leases.claim_slot(to, "next") is not None
 
 
-@pytest.mark.parametrize("owner", ["elsewhere:1:0:0", "", "odd", "a:b:c:d"])
+@pytest.mark.parametrize(
+    "owner", ["elsewhere:1:0:0", "", "odd", "a:b:c:d", f"{settings.SENDER_HOST}:999999999:other:0"]
+)
 def test_owners_elsewhere_are_never_taken_for_dead(owner: str) -> None:
     assert not owners.is_dead(owner)
 
@@ -168,10 +167,79 @@ def test_owners_elsewhere_are_never_taken_for_dead(owner: str) -> None:
 def test_work_that_loses_its_worker_again_and_again_waits(send: Send) -> None:
     for _ in range(3):
         SendBatch.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
-        lease, written = claim(send, dead_owner())
+        lease, written = claim(send, gone_holder())
         written.leave()
         engine.tick("test")
         assert lease is not None
     batch = SendBatch.objects.get()
     assert batch.attempt == 3
     assert batch.next_attempt_at > timezone.now() + timedelta(seconds=10)
+
+
+def test_a_journal_whose_batch_somebody_works_on_waits(send: Send) -> None:
+    """Who works on it has read what is pending: to count it here too would count it twice."""
+    _, written = claim(send, "elsewhere:1")
+    items = list(SendItem.objects.filter(send=send))
+    written.note(result(items[0], 1))
+    written.leave()
+    SendBatch.objects.update(state=BatchState.READY, lease_until=None)
+    taken = leases.claim_batch(send.destination_id, "another host")
+    assert taken is not None
+    assert recovery.replay_journals() == 0
+    assert outcomes(send) == {"pending": 4}
+    assert len(list(journal.remains())) == 1
+    SendBatch.objects.update(state=BatchState.READY, lease_until=None)
+    assert recovery.replay_journals() == 1
+    assert outcomes(send) == {"sent": 1, "pending": 3}
+    assert list(journal.remains()) == []
+
+
+def test_a_journal_that_comes_late_counts_nothing_twice(send: Send) -> None:
+    """Its host was away; another has recorded the association as interrupted, and sent again."""
+    _, written = claim(send, "elsewhere:1")
+    items = list(SendItem.objects.filter(send=send))
+    written.note(result(items[0], 1))
+    written.note(result(items[1], 2))
+    written.leave()
+    recovery.give_back("elsewhere:1")
+    recording.sweep_attempts()
+    SendItem.objects.filter(pk=items[0].pk).update(outcome=InstanceOutcome.SENT)
+    StudyPart.objects.update(sent=1, pending=3)
+    assert recovery.replay_journals() == 2
+    assert outcomes(send) == {"sent": 2, "pending": 2}
+    assert tallies.recount(send.pk) == 0
+    assert not InstanceAttempt.objects.exists(), "an association on record is never changed"
+    assert verify_record(Association.objects.get())
+
+
+def test_a_journal_that_can_not_be_read_does_not_stop_the_others(send: Send) -> None:
+    _, written = claim(send, gone_holder())
+    written.note(result(SendItem.objects.filter(send=send)[0], 1))
+    written.leave()
+    (remains,) = journal.remains()
+    odd = remains.path.with_name(f"0{remains.path.name}")
+    odd.mkdir()
+    try:
+        recovery.end_leases()
+        assert recovery.replay_journals() == 1
+    finally:
+        odd.rmdir()
+    assert outcomes(send) == {"sent": 1, "pending": 3}
+
+
+def test_scans_and_plans_of_processes_that_are_gone_go_on_at_once(tmp_path: Path) -> None:
+    factories.write_instance(tmp_path / "in" / "1.dcm", sop_instance="1.2.3.1")
+    send = order(factories.destination(), tmp_path / "in", inline=False)
+    until = timezone.now() + timedelta(hours=1)
+    held = Send.objects.filter(pk=send.pk)
+    held.update(owner="elsewhere:1:0:0:0", lease_until=until)
+    Listing.objects.update(
+        state=ListingState.SCANNING, owner="elsewhere:1:0:0:0", lease_until=until
+    )
+    planner.plan_send(send.pk)
+    assert not SendItem.objects.exists(), "somebody else holds it"
+    held.update(owner=gone_holder())
+    Listing.objects.update(owner=gone_holder())
+    recovery.end_leases()
+    planner.plan_send(send.pk)
+    assert outcomes(send) == {"pending": 1}

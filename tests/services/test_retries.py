@@ -442,7 +442,7 @@ def test_an_instance_that_is_tried_alone_waits_until_nobody_else_is_at_work(
 def test_a_refusal_among_parallel_associations_is_tried_again_alone(
     folder: Path, quickly: None
 ) -> None:
-    from sender.services import leases
+    from sender.services import leases, recovery
 
     with acceptor(answering(0xC000), answering()) as running:
         to = factories.at_full_pace(scripted(running.port, max_associations=2))
@@ -450,7 +450,7 @@ def test_a_refusal_among_parallel_associations_is_tried_again_alone(
         beside = leases.claim_slot(to, "somebody else")
         assert beside is not None
         engine.work(to.pk)
-        leases.free_slot(beside)
+        recovery.give_back("somebody else")
         run_to_the_end(send)
     assert outcomes(send) == {"sent": 9}
     assert SendBatch.objects.filter(is_isolated=True, rule="").count() == 1

@@ -25,6 +25,7 @@ from sender.models.sources import real_path, stored_path
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import again, engine, leases, owners, planner, sending, sources, transfer
 from sender.services.sending import SendOrder, WrongState
+from sender.services.vigil import ENDED
 from tests import factories
 from tests.processes import free_port
 
@@ -149,33 +150,23 @@ def test_a_worker_that_lost_its_batch_writes_nothing_more(receiver: Receiver, fo
 
 
 def test_an_expired_lease_is_given_back_by_the_tick(receiver: Receiver, folder: Path) -> None:
-    from datetime import timedelta
-
-    from django.utils import timezone
-
     to = at(receiver)
     send = order(to, folder)
     planner.plan_send(send.pk)
     lease = leases.claim_batch(to.pk, "gone", send_id=send.pk)
     assert lease is not None
-    SendBatch.objects.filter(pk=lease.batch_id).update(
-        lease_until=timezone.now() - timedelta(seconds=1)
-    )
+    SendBatch.objects.filter(pk=lease.batch_id).update(lease_until=ENDED)
     engine.tick("test")
     batch = SendBatch.objects.get(pk=lease.batch_id)
     assert (batch.state, batch.fence) == (BatchState.READY, lease.fence + 1)
 
 
 def test_a_slot_that_nobody_frees_is_free_again_when_its_lease_ends() -> None:
-    from datetime import timedelta
-
-    from django.utils import timezone
-
     to = factories.destination(max_associations=1)
     held = leases.claim_slot(to, "gone")
     assert held is not None
     assert leases.claim_slot(to, "next") is None
-    DestinationSlot.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    DestinationSlot.objects.update(lease_until=ENDED)
     assert leases.claim_slot(to, "next") is not None
     assert not leases.extend_slot(held)
 

@@ -32,6 +32,7 @@ from tests.archives import (
     write_bomb,
     zipped,
 )
+from tests.holders import gone_holder
 
 pytestmark = pytest.mark.django_db
 BLOCK = 1 << 16
@@ -326,9 +327,9 @@ def test_what_a_killed_process_left_is_swept_up(tmp_path: Path) -> None:
     silent = uploads.receive("silent", "ada")
     for receiving in (ours, dead, restarted, silent):
         take(receiving, "a", b"x")
-    host, pid, *_ = ours.upload.owner.split(":")
-    Upload.objects.filter(name="dead").update(owner=f"{host}:99999999:0:0")
-    Upload.objects.filter(name="restarted").update(owner=f"{host}:{pid}:0:0")
+    host, pid, _, *rest = ours.upload.owner.split(":")
+    Upload.objects.filter(name="dead").update(owner=gone_holder())
+    Upload.objects.filter(name="restarted").update(owner=":".join((host, pid, "0", *rest)))
     long_ago = timezone.now() - timedelta(minutes=11)
     Upload.objects.filter(name="silent").update(owner="elsewhere:1:0:0", seen_at=long_ago)
     uploads.sweep()

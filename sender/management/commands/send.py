@@ -35,6 +35,7 @@ from sender.services import (
     sources,
 )
 from sender.services.gate import By, Closed
+from sender.services.patience import persist
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_sends
 
 Target = tuple[Destination, TemplateVersion]
@@ -116,7 +117,7 @@ class Command(ConcordatCommand):
             return True
         waits = [Waiting(send) for send in sends]
         try:
-            while not self._are_ended(sends) and self._may_move(waits):
+            while persist(lambda: not self._are_ended(sends) and self._may_move(waits)):
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             return False
@@ -159,10 +160,7 @@ class Command(ConcordatCommand):
             self.say(f"{more} more lines can't be used.")
 
     def _report(self, sends: Sequence[Send], *, as_json: bool) -> int:
-        documents = []
-        for send in sends:
-            send.refresh_from_db()
-            documents.append(_document(send))
+        documents = persist(lambda: [_document(send) for send in sends])
         if as_json:
             self.write_json(documents[0] if len(documents) == 1 else documents)
         else:
@@ -238,6 +236,7 @@ def _said(entry: expectations.Expectation) -> str:
 
 
 def _document(send: Send) -> dict[str, Any]:
+    send.refresh_from_db()
     counts = progress(send).counts
     seconds = 0.0
     if send.started_at and send.finished_at:
