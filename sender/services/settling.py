@@ -181,7 +181,7 @@ def _give_up_send(send_id: int, failure: Failure) -> None:
 def _fail_items(items: QuerySet[SendItem], failure: Failure) -> None:
     """Give rows up; what was tried before without an answer may be stored, and is unknown."""
     tallies.change_rows(
-        items.filter(rule__in=sending.UNANSWERED_RULES),
+        items.filter(rule__in=retry.UNANSWERED),
         InstanceOutcome.PENDING,
         InstanceOutcome.UNKNOWN,
         reason=f"no trusted answer came, and it could not be tried again: {failure.detail}"[:600],
