@@ -25,6 +25,7 @@ from sender.services.journal import Journal
 from sender.services.leases import BatchLease, SlotLease, extend_batch, extend_slot
 from sender.services.limits import SharePacer
 from sender.services.results import Change
+from sender.services.stalling import StallWatch
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +151,7 @@ class _Keeper:
     def __init__(self, passage: Passage) -> None:
         self._passage = passage
         self._extended_at = time.monotonic()
+        self._stalls = StallWatch(passage.opened)
 
     def beat(self) -> None:
         """Do what is due; a database that is away is awaited."""
@@ -160,6 +162,7 @@ class _Keeper:
             if passage.ends_at is None:
                 _take_in(passage, gate.look_at_work(passage.at_work.send.pk))
             self._extend()
+            self._stalls.look()
             self.take_in_answers()
         except (DatabaseError, InterfaceError) as error:
             connection.close()

@@ -179,6 +179,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "groups": groups,
         "kinds": accounts.kinds(found),
         "studies": studies.summary_of(found),
+        "at_work": accounts.at_work(found),
         "associations": accounts.associations_of(found),
         "closed": None if found.is_ended else gate.why_closed(found),
         "outlook": None if found.is_ended or not found.planned_at else outlook.outlook(found),

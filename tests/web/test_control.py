@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from sender.models import (
+    AssociationAttempt,
     ContextTemplate,
     Destination,
     DestinationPace,
@@ -22,6 +23,7 @@ from sender.models import (
     SendState,
 )
 from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.stalls import Whose
 from sender.services import holds, interning
 from tests import factories
 from tests.web.test_pages import text
@@ -66,6 +68,29 @@ def running(send: Send, **facts: object) -> Send:
     SendBatch.objects.filter(send=send).update(state="ready")
     send.refresh_from_db()
     return send
+
+
+def test_a_running_send_shows_its_associations_and_whose_a_stall_is(
+    as_role: SignIn, send: Send
+) -> None:
+    address = f"/sends/{running(send).pk}/progress/"
+    assert "Associations at work" not in text(as_role("viewer"), address)
+    open_now = AssociationAttempt.objects.filter(uid=factories.open_attempt(send.destination))
+    open_now.update(send=send)
+    page = text(as_role("viewer"), address)
+    assert "Associations at work" in page
+    assert "It is being opened." in page
+    open_now.update(answer=b"\x02")
+    assert "It moves." in text(as_role("viewer"), address)
+    since = timezone.now() - timedelta(seconds=90)
+    open_now.update(stall=Whose.NETWORK.value, stalled_since=since)
+    page = text(as_role("viewer"), address)
+    assert "The network does not deliver" in page
+    assert "For 90." in page
+    assert since.isoformat() in page
+    assert "It moves." not in page
+    open_now.update(closed_at=timezone.now())
+    assert "Associations at work" not in text(as_role("viewer"), address)
 
 
 @pytest.mark.parametrize("address", ["/", "/sends/", "/history/", "/password/", "/destinations/1/"])

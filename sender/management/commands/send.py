@@ -2,16 +2,18 @@
 
 import time
 from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import connection
 
-from sender.analytics.sends import progress
+from sender.analytics.sends import at_work, progress
 from sender.management.base import ConcordatCommand
 from sender.models import Association, BatchState, Send, SendState
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
+from sender.negotiation.stalls import SAID
 from sender.services import engine, gate, heartbeat, listing, planner, sources
 from sender.services.gate import By, Closed
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_send
@@ -84,8 +86,10 @@ class Command(ConcordatCommand):
         What may be held for ever is not waited for; whatever keeps the send back is told once.
         """
         told, polls = "", 0
+        stalls: set[datetime] = set()
         try:
             while not self._is_ended(send):
+                self._tell_stalls(send, stalls)
                 closed = self._closed(send)
                 polls = polls + 1 if closed else 0
                 if closed and polls > 1 and told != closed.reason:
@@ -100,6 +104,14 @@ class Command(ConcordatCommand):
         finally:
             connection.close()
         return True
+
+    def _tell_stalls(self, send: Send, told: set[datetime]) -> None:
+        """Say once whose a stall is when one begins."""
+        for association in at_work(send):
+            since, whose = association.stalled_since, association.stall
+            if since is not None and whose is not None and since not in told:
+                told.add(since)
+                self.say(f"An association with {send.destination} stalls. {SAID[whose]}")
 
     def _closed(self, send: Send) -> Closed | None:
         """Return why nothing of the send moves; None if something does, or nothing is known."""
