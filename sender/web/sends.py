@@ -185,6 +185,8 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "outlook": None if found.is_ended or not found.planned_at else outlook.outlook(found),
         "waiting": accounts.waiting_batches(found),
         "may_retry": found.state in again.MAY_BE_RETRIED,
+        "can_retry_part": found.state in again.MAY_BE_RETRIED
+        and any(group.retriable for group in groups),
         "can_retry": found.state in again.MAY_BE_RETRIED
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
     }
