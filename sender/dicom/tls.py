@@ -99,8 +99,8 @@ def _load_our_certificate(context: ssl.SSLContext, settings: TlsSettings) -> Non
         context.load_cert_chain(settings.cert_file, settings.key_file or None, password=ask)
     except _PassphraseWanted as error:
         raise TlsFailed(
-            f"Our private key {settings.key_file or settings.cert_file} is protected by a "
-            "passphrase, which we don't have."
+            f"The key is encrypted; {settings.key_file or settings.cert_file} has a passphrase, "
+            "which we don't have and never ask for: write the key without one."
         ) from error
     except (OSError, ssl.SSLError) as error:
         raise TlsFailed(
