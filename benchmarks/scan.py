@@ -2,8 +2,8 @@
 
 Makes set H of SENDING.md (20,000 MR files of 16.5 kB in 20 studies) and one folder of 100,000 small
 files. Each turn measures all in alternating order, with the files in the page cache: our listing,
-our scan (listing, identification and the walk to the end of each file) in one process and with
-children, dcmsend's own scan (it sends to a closed port, so it only reads), and pydicom reading the
+our scan (listing, identification and the walk to the end of each file) in one process and in two,
+dcmsend's own scan (it sends to a closed port, so it only reads), and pydicom reading the
 same attributes without walking to the end. Prints medians: files a second, processor time per file,
 and the ratio to dcmsend. Ours runs in a resident process, as a worker is; dcmsend's start (about
 20 ms) counts, as that is how it is used.
@@ -183,7 +183,7 @@ def pydicom(folder: Path) -> int:
 TOOLS: dict[str, Callable[[Path], int]] = {
     "listing alone": listing,
     "ours, 1 process": lambda folder: ours(folder, 1),
-    "ours, 2 children": lambda folder: ours(folder, 2),
+    "ours, 2 processes": lambda folder: ours(folder, 2),
     "dcmsend": dcmsend,
     "pydicom": pydicom,
 }

@@ -159,10 +159,10 @@ SCAN_PROCESSES = int(_parsed("CONCORDAT_SCAN_PROCESSES", 2, _number(1, 32)))
 CONVERT_PROCESSES = int(_parsed("CONCORDAT_CONVERT_PROCESSES", 2, _number(1, 32)))
 BIND = _text("CONCORDAT_BIND", "127.0.0.1:8000")
 DEMO_PORT = int(_parsed("CONCORDAT_DEMO_PORT", 11113, _number(1, 65535)))
-UPLOAD_MEGABYTES = int(_parsed("CONCORDAT_UPLOAD_MEGABYTES", 4096, _number(1, 1 << 20)))
+UPLOAD_MEGABYTES = int(_parsed("CONCORDAT_UPLOAD_MEGABYTES", 4000, _number(1, 1 << 20)))
 """The largest upload, in millions of bytes; next, what its archives may unpack to."""
 UPLOAD_UNPACKED_MEGABYTES = int(
-    _parsed("CONCORDAT_UPLOAD_UNPACKED_MEGABYTES", 16384, _number(1, 1 << 20))
+    _parsed("CONCORDAT_UPLOAD_UNPACKED_MEGABYTES", 16000, _number(1, 1 << 20))
 )
 UPLOAD_FILES = int(_parsed("CONCORDAT_UPLOAD_FILES", 100_000, _number(1, 1_000_000)))
 ENVIRONMENT_LABEL = _text("CONCORDAT_ENVIRONMENT_LABEL")

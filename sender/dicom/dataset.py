@@ -114,22 +114,22 @@ def walk(
         Malformed: it is cut off, mislabelled, nested too deeply, or no data set at all.
     """
     findings = findings or Findings()
-    if _is_native_rest(reader, start, encoding, findings):
-        return findings
-    _Walker(reader, encoding, wanted, findings).elements(start, depth=0)
+    if ends_natively(reader, start, encoding):
+        findings.pixel_data_at, findings.pixel_data_ends_at = start + 12, reader.size
+    else:
+        _Walker(reader, encoding, wanted, findings).elements(start, depth=0)
     return findings
 
 
-def _is_native_rest(reader: Reader, at: int, encoding: Encoding, findings: Findings) -> bool:
+def ends_natively(reader: Reader, at: int, encoding: Encoding) -> bool:
     """Tell whether native pixel data are all that is left: a frequent and the shortest walk."""
     here = at - reader.start
     header = reader.window[here : here + 12]
-    if header[:8] not in _NATIVE_PIXEL_DATA or encoding is not EXPLICIT:
-        return False
-    if at + 12 + int.from_bytes(header[8:], "little") != reader.size:
-        return False
-    findings.pixel_data_at, findings.pixel_data_ends_at = at + 12, reader.size
-    return True
+    return (
+        header[:8] in _NATIVE_PIXEL_DATA
+        and encoding is EXPLICIT
+        and at + 12 + int.from_bytes(header[8:], "little") == reader.size
+    )
 
 
 @dataclass(frozen=True, slots=True)

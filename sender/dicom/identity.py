@@ -1,6 +1,7 @@
 """Which instance a file holds: its UIDs, its kind, and whether it is whole."""
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from datetime import date
@@ -15,10 +16,11 @@ from sender.dicom.dataset import (
     Encoding,
     Findings,
     Malformed,
+    ends_natively,
     looks_explicit,
     walk,
 )
-from sender.dicom.layouts import Layouts
+from sender.dicom.layouts import Layout, Layouts
 from sender.dicom.reading import FileReader, InflatingReader
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import DataKind, ScannedInstance, Unreadable
@@ -73,28 +75,80 @@ def read_instance(
             is_file = stat.S_ISREG(found.st_mode)
             raise part10.NoDicomFile("an empty file" if is_file else "no regular file")
         reader = FileReader(file, size)
-        syntax, encoding, dataset_at = _read(reader, layouts_for(wanted), findings)
-        sop_class, sop_instance = _identity(findings.values)
-        _check_pixel_data(findings, syntax)
-        lossy = _is_lossy(reader, findings, syntax)
+        common, sop_instance, dataset_at, values = _read(reader, wanted, findings)
     except (part10.NoDicomFile, Malformed) as error:
         instance = _known_instance(findings.values)
         return Unreadable(path, relative_path, str(error), instance, size, mtime_ns)
-    value = findings.values.get
+    kind, study, series, modality, date_ = common
     return ScannedInstance(
         path,
         relative_path,
         size,
         mtime_ns,
-        shared_kind(sop_class, syntax, lossy),
+        kind,
         sop_instance,
         dataset_at,
+        study,
+        series,
+        modality,
+        date_,
+        values,
+    )
+
+
+_Common = tuple[DataKind, str, str, str, str]
+"""Kind, Study and Series Instance UID, modality, study date: alike within a series."""
+_Found = tuple[_Common, str, int, Mapping[int, str]]
+"""These, SOP Instance UID, where the data set begins, values that were asked for."""
+
+
+def _read(reader: FileReader, wanted: frozenset[int], findings: Findings) -> _Found:
+    """Walk a file to its end: from where a known layout ends, else from its beginning."""
+    layouts = layouts_for(wanted)
+    matched = layouts.match(reader.window)
+    if matched is None:
+        syntax, encoding, dataset_at = _read_whole(reader, layouts, findings)
+        return *_facts(reader, findings, syntax), dataset_at, _texts(findings, wanted, encoding)
+    layout, match = matched
+    dataset_at = match.end(layout.border)
+    if wanted or not ends_natively(reader, match.end(), layout.encoding):
+        _walk_rest(reader, layouts, matched, findings)
+        facts = _facts(reader, findings, layout.syntax)
+        return *facts, dataset_at, _texts(findings, wanted, layout.encoding)
+    raw, others = layout.parts(match)
+    common, uid = layout.series.get(others), _uid(raw)
+    if common is None or not uid:
+        _walk_rest(reader, layouts, matched, findings)
+        common, uid = _facts(reader, findings, layout.syntax)
+        if others:
+            layout.remember(others, common)
+    return common, uid, dataset_at, NO_VALUES
+
+
+def _walk_rest(
+    reader: FileReader,
+    layouts: Layouts,
+    matched: tuple[Layout, re.Match[bytes]],
+    findings: Findings,
+) -> None:
+    layout, match = matched
+    findings.values, findings.vrs = layout.values(match), dict(layout.vrs)
+    walk(reader, match.end(), layout.encoding, layouts.wanted, findings)
+
+
+def _facts(reader: FileReader, findings: Findings, syntax: str) -> tuple[_Common, str]:
+    """Return what a walked file is, if it is what it says."""
+    sop_class, sop_instance = _identity(findings.values)
+    _check_pixel_data(findings, syntax)
+    value = findings.values.get
+    common = (
+        shared_kind(sop_class, syntax, _is_lossy(reader, findings, syntax)),
         _shared_uid(value(STUDY_INSTANCE, b"")),
         _shared_uid(value(SERIES_INSTANCE, b"")),
         _code(value(MODALITY, b"")),
         _date(value(STUDY_DATE, b"")),
-        _texts(findings, wanted, encoding) if wanted else NO_VALUES,
     )
+    return common, sop_instance
 
 
 def _known_instance(values: Mapping[int, bytes]) -> str:
@@ -108,22 +162,10 @@ def layouts_for(wanted: frozenset[int]) -> Layouts:
     return Layouts((_ALWAYS | wanted | {SPECIFIC_CHARACTER_SET}) if wanted else _ALWAYS)
 
 
-_Head = tuple[str, Encoding, int]
-"""The transfer syntax of a file, how its data set is written, and where that begins."""
-
-
-def _read(reader: FileReader, layouts: Layouts, findings: Findings) -> _Head:
-    """Walk a file to its end, from where a known layout ends, else from its beginning."""
-    matched = layouts.match(reader.window)
-    if matched is None:
-        return _read_whole(reader, layouts, findings)
-    layout, match = matched
-    findings.values, findings.vrs = layout.values(match), dict(layout.vrs)
-    walk(reader, match.end(), layout.encoding, layouts.wanted, findings)
-    return layout.syntax, layout.encoding, match.end(layout.border)
-
-
-def _read_whole(reader: FileReader, layouts: Layouts, findings: Findings) -> _Head:
+def _read_whole(
+    reader: FileReader, layouts: Layouts, findings: Findings
+) -> tuple[str, Encoding, int]:
+    """Return the transfer syntax, how the data set is written, and where it begins."""
     window = reader.window
     dataset_at = part10.read_file_meta(reader, findings.values)
     syntax = _transfer_syntax(findings.values, dataset_at, reader.size)
@@ -239,7 +281,9 @@ def _date(raw: bytes) -> str:
     return digits
 
 
-def _texts(findings: Findings, wanted: frozenset[int], encoding: Encoding) -> dict[int, str]:
+def _texts(findings: Findings, wanted: frozenset[int], encoding: Encoding) -> Mapping[int, str]:
+    if not wanted:
+        return NO_VALUES
     character_set = findings.values.get(SPECIFIC_CHARACTER_SET, b"")
     texts = {
         tag: text_of(

@@ -10,9 +10,10 @@ element; what does not is walked so.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sender.dicom.dataset import EXPLICIT, PIXEL_DATA, UNDEFINED, Encoding, split_header
-from sender.dicom.part10 import PREAMBLE, TRANSFER_SYNTAX
+from sender.dicom.part10 import PREAMBLE, SOP_INSTANCE, TRANSFER_SYNTAX
 
 _PREFIX = b"DICM"
 _DELIMITERS = frozenset({0xFFFEE00D, 0xFFFEE0DD})
@@ -25,6 +26,8 @@ _MOST_LENGTHS = 40
 _MOST_LAYOUTS = 12
 _MOST_CANDIDATES = 60
 _MOST_COMPILATIONS = 8
+_MOST_SERIES = 256
+_INSTANCE = 0x00080018
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,10 @@ class Layout:
         prefixed: tags whose group begins with the length, and how many bytes that has.
         border: the number of the group that stands where the data set begins.
         vrs: value representations of the wanted elements, by tag.
+        instance: number and bytes of the length of the group of SOP Instance UID, in file meta
+            information and in the data set; None if there are not both.
+        series: what the instances with the same other values have in common, for whoever reads
+            them; bounded.
     """
 
     pattern: re.Pattern[bytes]
@@ -70,6 +77,28 @@ class Layout:
     prefixed: tuple[tuple[int, int], ...]
     border: int
     vrs: dict[int, bytes]
+    instance: tuple[tuple[int, int], tuple[int, int]] | None
+    series: dict[tuple[bytes, ...], Any] = field(default_factory=dict)
+
+    def parts(self, found: re.Match[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+        """Return SOP Instance UID and all other wanted values, as far as they are told apart.
+
+        The UID is b"" where file meta information and data set disagree.
+        """
+        if self.instance is None:
+            return b"", ()
+        groups = found.groups()
+        (said, skipped), (at, width) = self.instance
+        uid = groups[at][width:]
+        if groups[said][skipped:] != uid:
+            return b"", ()
+        return uid, groups[:said] + groups[said + 1 : at] + groups[at + 1 :]
+
+    def remember(self, others: tuple[bytes, ...], common: object) -> None:
+        """Keep what instances with these other values have in common."""
+        if len(self.series) >= _MOST_SERIES:
+            self.series.clear()
+        self.series[others] = common
 
     def values(self, found: re.Match[bytes]) -> dict[int, bytes]:
         """Return wanted values and the UIDs of the file meta information, as encoded."""
@@ -194,14 +223,18 @@ def _layout(
         _pattern(piece, several, encoding, is_captured=_is_captured(piece, wanted))
         for piece, several in met
     )
+    widths = {piece.tag: piece.width if len(n) > 1 else 0 for piece, n in captured}
+    tags = tuple(piece.tag for piece, _ in captured)
+    both = [(tags.index(tag), widths[tag]) for tag in (SOP_INSTANCE, _INSTANCE) if tag in tags]
     return Layout(
         pattern=re.compile(_PREFIX + text, re.DOTALL),
         encoding=encoding,
         syntax=syntax,
-        tags=tuple(piece.tag for piece, _ in captured),
-        prefixed=tuple((p.tag, p.width) for p, several in captured if len(several) > 1),
+        tags=tags,
+        prefixed=tuple((tag, width) for tag, width in widths.items() if width),
         border=[piece for piece, _ in captured].index(_BORDER) + 1,
         vrs={piece.tag: piece.vr for piece, _ in captured},
+        instance=(both[0], both[1]) if len(both) == 2 else None,
     )
 
 

@@ -22,9 +22,9 @@ from sender.negotiation.instances import ScannedInstance, Unreadable
 
 Listed = Entry | Unreadable
 Scanned = ScannedInstance | Unreadable
-ALONE_ENTRIES = 5000
+ALONE_ENTRIES = 20_000
 """So many entries are scanned, or so many seconds spent, before children are worth their start."""
-ALONE_SECONDS = 0.5
+ALONE_SECONDS = 1.0
 CHUNK = 64
 """Entries that this process scans at a time."""
 _CHILDS_CHUNK = 256
@@ -181,7 +181,7 @@ class _Crew:
             return share.found
         entries = [entry for entry in share.entries if isinstance(entry, Entry)]
         try:
-            found = iter(_told(entries, share.answer.result()))
+            found = iter(_decode(entries, share.answer.result()))
         except ChildDied:
             self._forget(share.child)
             found = iter([self._scan_again(entry) for entry in entries])
@@ -192,7 +192,7 @@ class _Crew:
         for _ in range(2):
             child = self._children[0] if self._children else self._new_child()
             try:
-                return _told([entry], child.ask(_request([entry])))[0]
+                return _decode([entry], child.ask(_request([entry])))[0]
             except ChildDied:
                 self._forget(child)
         return Unreadable(
@@ -227,52 +227,51 @@ def _request(entries: Sequence[Entry]) -> bytes:
     return json.dumps([entry.path for entry in entries]).encode()
 
 
-def _told(entries: Sequence[Entry], answer: bytes) -> list[Scanned]:
-    told = json.loads(answer)
-    return [_decode(entry, facts) for entry, facts in zip(entries, told, strict=True)]
+def _encode(found: Sequence[Scanned]) -> bytes:
+    """Write results for a pipe; what many instances have in common is written once."""
+    commons: dict[tuple[object, ...], int] = {}
+    rows: list[list[object]] = []
+    for one in found:
+        if isinstance(one, Unreadable):
+            rows.append([one.reason, one.sop_instance, one.size, one.mtime_ns])
+            continue
+        kind = (one.kind.sop_class, one.kind.transfer_syntax, one.kind.lossy)
+        common = (kind, one.study_instance, one.series_instance, one.modality, one.study_date)
+        number = commons.setdefault(common, len(commons))
+        values = list(one.values.items())
+        rows.append([number, one.sop_instance, one.size, one.mtime_ns, one.dataset_offset, values])
+    return json.dumps([list(commons), rows]).encode()
 
 
-def _encode(found: Scanned) -> list[Any]:
-    if isinstance(found, Unreadable):
-        return [found.reason, found.sop_instance, found.size, found.mtime_ns]
-    kind = found.kind
-    return [
-        found.size,
-        found.mtime_ns,
-        [kind.sop_class, kind.transfer_syntax, kind.lossy],
-        found.sop_instance,
-        found.dataset_offset,
-        found.study_instance,
-        found.series_instance,
-        found.modality,
-        found.study_date,
-        list(found.values.items()),
-    ]
+def _decode(entries: Sequence[Entry], answer: bytes) -> list[Scanned]:
+    told, rows = json.loads(answer)
+    commons = [(shared_kind(*kind), *map(sys.intern, others)) for kind, *others in told]
+    return [_scanned(entry, row, commons) for entry, row in zip(entries, rows, strict=True)]
 
 
-def _decode(entry: Entry, told: list[Any]) -> Scanned:
-    if len(told) == 4:
-        return Unreadable(entry.path, entry.relative_path, *told)
-    size, mtime_ns, kind, sop_instance, offset, study, series, modality, day, values = told
+def _scanned(entry: Entry, row: list[Any], commons: list[tuple[Any, ...]]) -> Scanned:
+    if len(row) == 4:
+        return Unreadable(entry.path, entry.relative_path, *row)
+    number, sop_instance, size, mtime_ns, offset, values = row
+    kind, study, series, modality, day = commons[number]
     return ScannedInstance(
         entry.path,
         entry.relative_path,
         size,
         mtime_ns,
-        shared_kind(*kind),
+        kind,
         sop_instance,
         offset,
-        sys.intern(study),
-        sys.intern(series),
-        sys.intern(modality),
-        sys.intern(day),
+        study,
+        series,
+        modality,
+        day,
         dict(values) if values else NO_VALUES,
     )
 
 
 def _answer(scanner: Scanner, request: bytes) -> bytes:
-    entries = [Entry(path, "", 0, 0) for path in json.loads(request)]
-    return json.dumps([_encode(found) for found in scanner.scan(entries)]).encode()
+    return _encode(scanner.scan([Entry(path, "", 0, 0) for path in json.loads(request)]))
 
 
 def main() -> None:

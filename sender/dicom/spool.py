@@ -1,6 +1,7 @@
 """Where converted data grow: in memory at first, in a temporary file once they are many."""
 
 import os
+import shutil
 import tempfile
 from io import BytesIO
 from typing import BinaryIO
@@ -50,7 +51,7 @@ class Spool:
         memory, self.file = self.file, os.fdopen(handle, "w+b")
         with memory:
             memory.seek(0)
-            self.file.write(memory.read())
+            shutil.copyfileobj(memory, self.file, _BLOCK)
 
     def copy(self, source: BinaryIO, start: int, length: int) -> None:
         """Append a part of a file.

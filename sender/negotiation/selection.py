@@ -7,6 +7,7 @@ from datetime import date
 from fnmatch import fnmatchcase
 from typing import Any
 
+from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.uids import is_valid_uid
 
 _DATE = re.compile(r"[0-9]{8}")
@@ -260,6 +261,10 @@ _NAMES = {
     "uids": "UID of a study, series or instance",
 }
 _MOST_NAMED = 6
+_SAID = dict.fromkeys(_NAMES, str) | {
+    "sop_classes": sop_classes.name_of,
+    "transfer_syntaxes": syntaxes.short_name_of,
+}
 
 
 def describe(selection: Selection) -> list[tuple[str, str]]:
@@ -268,7 +273,7 @@ def describe(selection: Selection) -> list[tuple[str, str]]:
     for name, words in _NAMES.items():
         values = getattr(selection, name)
         if values:
-            listed = list(values) if name == "patterns" else sorted(values)
+            listed = list(values) if name == "patterns" else sorted(map(_SAID[name], values))
             more = len(listed) - _MOST_NAMED
             said = ", ".join(listed[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
             found.append((words, said))

@@ -304,3 +304,15 @@ def is_storage(uid: str) -> bool:
     """Tell whether instances of this SOP class travel by C-STORE."""
     sop_class = find(uid)
     return sop_class is not None and sop_class.service in _STORAGE_SERVICES
+
+
+def uid_named(text: str) -> str:
+    """Return the UID for a name or keyword of the standard; whatever else stays as it is."""
+    return _BY_NAME.get(" ".join(text.split()).casefold(), text)
+
+
+_BY_NAME: Mapping[str, str] = {
+    name.casefold(): sop_class.uid
+    for sop_class in reversed(SOP_CLASSES)
+    for name in (sop_class.keyword, sop_class.name)
+}

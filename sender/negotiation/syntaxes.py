@@ -207,3 +207,15 @@ def is_lossy(uid: str) -> bool | None:
     if syntax is None or syntax.family is Family.LOSSLESS_OR_LOSSY:
         return None
     return syntax.family in (Family.LOSSY, Family.VIDEO)
+
+
+def uid_named(text: str) -> str:
+    """Return the UID for a name or keyword of the standard; whatever else stays as it is."""
+    return _BY_NAME.get(" ".join(text.split()).casefold(), text)
+
+
+_BY_NAME: Mapping[str, str] = {
+    name.casefold(): syntax.uid
+    for syntax in TRANSFER_SYNTAXES
+    for name in (syntax.keyword, syntax.name, syntax.short_name)
+}

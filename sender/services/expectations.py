@@ -1,6 +1,6 @@
 """Lists of UIDs with expected counts: what of them was found, what is missing or incomplete."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -140,13 +140,18 @@ def export(listing: Listing) -> Iterator[tuple[str, str, str, str]]:
 
 def say(listing: Listing) -> str:
     """Sum up the shortfalls in a sentence; "" if there are none."""
-    short = shortfalls(listing)
-    counts: defaultdict[str, int] = defaultdict(int)
-    for entry in short:
-        if entry.level == SOURCE:
-            counts["sources hold no files"] += 1
-        elif entry.is_missing:
-            counts["listed UIDs were not found"] += 1
-        else:
-            counts["listed UIDs are incomplete"] += 1
-    return "; ".join(f"{number} {words}" for words, number in counts.items())
+    counts = Counter(_shortfall(entry) for entry in shortfalls(listing))
+    return "; ".join(_SAID[kind][number > 1].format(number) for kind, number in counts.items())
+
+
+def _shortfall(entry: Expectation) -> str:
+    if entry.level == SOURCE:
+        return SOURCE
+    return "missing" if entry.is_missing else "incomplete"
+
+
+_SAID = {
+    SOURCE: ("{} source holds no files", "{} sources hold no files"),
+    "missing": ("{} listed UID was not found", "{} listed UIDs were not found"),
+    "incomplete": ("{} listed UID is incomplete", "{} listed UIDs are incomplete"),
+}

@@ -31,6 +31,7 @@ def describe(send: Send, planned: SendPlan) -> dict[str, Any]:
         .values("kind_id")
         .annotate(
             n=Sum(F("pending") + F("unsendable")),
+            to_send=Sum("pending"),
             size=Sum("bytes"),
             studies=Count("study_instance_uid", distinct=True),
         )
@@ -44,7 +45,12 @@ def describe(send: Send, planned: SendPlan) -> dict[str, Any]:
             unreadable += row["n"]
             continue
         entry = kind_entry(kind.kind, planned, spec)
-        counts = {"instances": row["n"], "bytes": row["size"], "studies": row["studies"]}
+        counts = {
+            "instances": row["n"],
+            "to_send": row["to_send"],
+            "bytes": row["size"],
+            "studies": row["studies"],
+        }
         doubt = _doubt(kind.kind, planned, spec, latest)
         entries.append(entry | counts | {"doubt": doubt})
     return {

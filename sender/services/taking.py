@@ -24,7 +24,7 @@ from sender.negotiation.selection import (
     takes_name,
 )
 from sender.services import path_lists
-from sender.services.catalogue import Catalogue, Remembered
+from sender.services.catalogue import CANT_BE_READ, Catalogue, Remembered
 from sender.services.inserting import insert_rows
 from sender.services.owners import LEASE_SECONDS
 from sender.services.walking import Found, Place, Walk
@@ -36,6 +36,8 @@ WINDOW = 20_000
 BY_NAME = "file name"
 TOO_YOUNG = "younger than the least age"
 REPEATED = "listed already"
+NO_INSTANCE = "not being an instance"
+"""What rules on data leave out of files that hold none; not what nobody could look into."""
 
 
 class Lost(RuntimeError):
@@ -194,8 +196,12 @@ def _take(scan: Scan, chunk: Sequence[Judged], lookup: Lookup) -> None:
         found = [rows.get(entry.path) or lookup.known[entry.path] for entry in entries]
         if scan.selection.looks_into_data:
             tags = {o.path: _tags(scan, o) for o in scanned if isinstance(o, ScannedInstance)}
+            unknown = _unknown(chunk, new)
             for entry, row in zip(entries, found, strict=True):
-                _decide(scan, row, tags.get(entry.path, {}), taken)
+                if entry.path in unknown:
+                    taken.rows.append(row)
+                else:
+                    _decide(scan, row, tags.get(entry.path, {}), taken)
         else:
             taken.rows = found
         _write(scan, chunk[-1].found.place, taken)
@@ -205,10 +211,21 @@ def _tags(scan: Scan, one: ScannedInstance) -> dict[str, str]:
     return {keyword: one.values.get(tag, "") for tag, keyword in scan.wanted.items()}
 
 
+def _unknown(chunk: Sequence[Judged], found: Sequence[ScannedInstance | Unreadable]) -> set[str]:
+    """Return the paths of what nobody could look into, so that no rule can tell."""
+    unknown = {one.found.entry.path for one in chunk if one.found.problem}
+    return unknown | {
+        one.path for one in found if isinstance(one, Unreadable) and CANT_BE_READ in one.reason
+    }
+
+
 def _decide(scan: Scan, row: Remembered, tags: dict[str, str], taken: Taken) -> None:
     """Take a file, or count it for the rule that leaves it out."""
     candidate = scan.catalogue.candidate(row, tags)
-    rule = excluded_by(candidate, scan.selection) if candidate else ""
+    if candidate is not None:
+        rule = excluded_by(candidate, scan.selection)
+    else:
+        rule = "" if row.sop_instance else NO_INSTANCE
     if rule:
         taken.excluded[rule] += 1
     else:

@@ -1,25 +1,23 @@
 """Sends: ordered, previewed, started, watched, cancelled, retried, accounted for."""
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
-from django import forms
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 
 from sender.analytics import outlook, studies
 from sender.analytics import sends as accounts
-from sender.models import ContextTemplate, Destination, Send, SendItem, SendState, StudyPart
+from sender.models import Send, SendItem, SendState, StudyPart
 from sender.models.sends import ENDED_STATES
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.negotiation.rules import DERIVED_FROM_FILES
-from sender.services import again, control, gate, sending
+from sender.services import again, control, gate
 from sender.web.access import may, needs
 from sender.web.control import OverrideForm
 from sender.web.exports import csv_response
+from sender.web.listings import findings_of
 
 PER_PAGE = 50
 TABS: dict[str, tuple[str, tuple[SendState, ...]]] = {
@@ -32,35 +30,6 @@ TABS: dict[str, tuple[str, tuple[SendState, ...]]] = {
     "failed": ("Not all sent", (SendState.PARTIAL, SendState.FAILED, SendState.ERRORED)),
 }
 STOPPED_POLLING = 286
-
-
-class SendForm(forms.Form):
-    """What shall go where, with which template."""
-
-    name = forms.CharField(max_length=120, required=False, help_text="For you to find it again.")
-    sources = forms.CharField(
-        label="Folders or files, one per line",
-        max_length=4000,
-        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
-    )
-    destination = forms.ModelChoiceField(Destination.objects.filter(enabled=True))
-    template = forms.ModelChoiceField(ContextTemplate.objects.all())
-    retries = forms.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=20,
-        label="Automatic attempts after the first",
-        help_text="Empty: as the destination says.",
-    )
-
-    def clean_sources(self) -> list[str]:
-        """Each line is a whole path: nobody knows where the web server runs."""
-        lines = [line.strip() for line in self.cleaned_data["sources"].splitlines()]
-        paths = [line for line in lines if line]
-        for path in paths:
-            if not os.path.isabs(path):
-                raise forms.ValidationError(f"{path}: write the whole path, from the root on.")
-        return paths
 
 
 @needs("read")
@@ -100,40 +69,6 @@ def _with_counts(listed: list[Send]) -> list[tuple[Send, dict[InstanceOutcome, i
     return [(send, found[send.pk]) for send in listed]
 
 
-@needs("operate")
-def send_new(request: HttpRequest) -> HttpResponse:
-    """Order a send: it becomes a draft whose plan is shown before anything leaves."""
-    initial: dict[str, Any] = {
-        "destination": request.GET.get("destination", ""),
-        "template": ContextTemplate.objects.filter(name=DERIVED_FROM_FILES.name).first(),
-    }
-    form = SendForm(request.POST or None, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        try:
-            send = _create(form, request.user.get_username())
-        except sending.InvalidSource as error:
-            form.add_error("sources", str(error))
-        except sending.WrongState as error:
-            form.add_error("destination", str(error))
-        else:
-            return redirect("send", send.pk)
-    context = {"form": form, "roots": sending.source_roots()}
-    return render(request, "sender/send_form.html", context)
-
-
-def _create(form: SendForm, actor: str) -> Send:
-    given = form.cleaned_data
-    order = sending.SendOrder(
-        destination=given["destination"],
-        template_version=given["template"].newest,
-        sources=given["sources"],
-        requested_by=actor,
-        name=given["name"],
-        retries=given["retries"],
-    )
-    return sending.create_send(order, start=False)
-
-
 def _find(number: int) -> Send:
     wanted: QuerySet[Send] = Send.objects.select_related(
         "destination", "template_version__template", "listing"
@@ -166,6 +101,9 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "sees_identifiers": may(request.user, "read_identifiers"),
         "override": OverrideForm(),
         "can_pause": found.state in control.PAUSABLE and not found.control,
+        "listing": found.listing,
+        "found": findings_of(found.listing, sees_identifiers=may(request.user, "read_identifiers")),
+        "shares": Send.objects.filter(listing=found.listing).count() if found.listing else 1,
     }
     if is_draft:
         return context

@@ -99,11 +99,15 @@ def _finish(request: HttpRequest, receiving: Receiving) -> HttpResponse:
         upload = receiving.finish()
     except Refused as refusal:
         return _page(request, problem=str(refusal))
-    said = f"{upload.files} files of {upload.name} are here."
+    said = f"{upload.name}: {_files(upload.files)}, ready to be sent."
     if upload.left_out_files:
-        said += f" {upload.left_out_files} of an archive were left out; see the list of uploads."
+        said += f" {_files(upload.left_out_files)} of archives left out: see the list of uploads."
     messages.success(request, said)
     return redirect(f"{reverse('send_new')}?upload={upload.pk}")
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
 
 
 def _page(request: HttpRequest, problem: str = "") -> HttpResponse:

@@ -200,6 +200,8 @@ def test_only_rules_on_data_need_a_look_at_data() -> None:
 def test_rules_are_described_for_people() -> None:
     rules = Selection(
         patterns=("*.dcm", "!x"),
+        sop_classes=uids(MR, CT),
+        transfer_syntaxes=uids(RLE),
         studies=frozenset(f"1.{n}" for n in range(9)),
         date_from="20240115",
         tags={"StudyID": "A*"},
@@ -207,6 +209,8 @@ def test_rules_are_described_for_people() -> None:
     )
     assert describe(rules) == [
         ("File name", "*.dcm, !x"),
+        ("SOP class", "CT Image Storage, MR Image Storage"),
+        ("Transfer syntax", "RLE Lossless"),
         ("Study Instance UID", "1.0, 1.1, 1.2, 1.3, 1.4, 1.5 and 3 more"),
         ("Study date", "2024-01-15 to any"),
         ("StudyID", "A*"),

@@ -342,10 +342,20 @@ def test_rules_exclude_by_name_and_count_per_rule(tmp_path: Path) -> None:
     assert (again.opened, again.excluded) == (0, found.excluded)
 
 
-def test_what_is_no_instance_is_not_excluded_by_rules_on_data(tmp_path: Path) -> None:
-    (tmp_path / "broken.dcm").write_bytes(b"x" * 200)
-    found = scanned(tmp_path, rules=Selection(modalities=frozenset({"CT"})))
-    assert (found.files, found.excluded) == (1, {})
+def test_rules_on_data_leave_out_what_is_no_instance_but_not_what_nobody_can_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"x" * 200)
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    broken = factories.write_instance(tmp_path / "broken.dcm", sop_instance="1.2.1")
+    broken.write_bytes(broken.read_bytes()[:-30])
+    locked = factories.write_instance(tmp_path / "locked.dcm", sop_instance="1.2.2")
+    factories.write_instance(tmp_path / "mr.dcm", sop_instance="1.2.3", extra=[("Modality", "MR")])
+    monkeypatch.setattr(os, "open", _refuse(os.open, str(locked)))
+    for _ in range(2):
+        found = scanned(tmp_path, rules=Selection(modalities=frozenset({"CT"})))
+        assert paths(found) == [str(broken), str(locked)]
+        assert found.excluded == {taking.NO_INSTANCE: 2, "modality": 1}
 
 
 def test_files_that_are_too_young_wait(tmp_path: Path) -> None:

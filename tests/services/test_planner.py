@@ -464,7 +464,7 @@ def test_one_empty_source_of_two_keeps_a_send_from_succeeding(
     (tmp_path / "empty").mkdir()
     send = planned(folder, tmp_path / "empty")
     assert send.state == SendState.QUEUED
-    assert send.detail == "1 sources hold no files."
+    assert send.detail == "1 source holds no files."
     deliver(send)
     assert send.state == SendState.PARTIAL
 
@@ -498,7 +498,7 @@ def test_missing_uids_make_a_send_partial_and_are_told(folder: Path, issued: lis
         Expectation("", "1.2.826.0"),
     )
     send = planned(folder, expected=expected)
-    assert send.detail == "1 listed UIDs are incomplete; 1 listed UIDs were not found."
+    assert send.detail == "1 listed UID is incomplete; 1 listed UID was not found."
     assert send.listing is not None
     send.listing.refresh_from_db()
     found = [(row["level"], row["uid"], row["found"]) for row in send.listing.expected]
@@ -520,7 +520,7 @@ def test_a_list_of_which_nothing_was_found_fails(folder: Path, issued: list[int]
         expected=(Expectation("", "1.2.9"),),
     )
     assert send.state == SendState.FAILED
-    assert "1 listed UIDs were not found" in send.detail
+    assert "1 listed UID was not found" in send.detail
 
 
 def test_what_the_template_does_not_propose_is_unsendable_with_its_reason(

@@ -15,6 +15,7 @@ from sender.models import (
     Destination,
     Enquiry,
     Hold,
+    Listing,
     Send,
     Trigger,
     Upload,
@@ -61,6 +62,11 @@ NEEDS = {
     "send_studies": "read_identifiers",
     "send_studies_csv": "read_identifiers",
     "study": "read_identifiers",
+    "listing": "read",
+    "listing_progress": "read",
+    "listing_problems": "read_identifiers",
+    "listing_missing": "read_identifiers",
+    "listing_command": "operate",
     "send_new": "operate",
     "uploads": "operate",
     "upload_delete": "operate",
@@ -96,6 +102,7 @@ POST_ONLY = {
     "preferences",
     "send_retry", "send_priority", "send_override", "hold_resume", "destination_override",
     "destination_parked",
+    "listing_command",
 }  # fmt: skip
 
 
@@ -115,8 +122,9 @@ def arguments(
     """What the addresses of pages need."""
     template = ContextTemplate.objects.get(name="Starter: CT, MR and secondary capture")
     version = template.newest
+    listing = Listing.objects.create()
     send = Send.objects.create(
-        destination=destination, template_version=version, requested_by="test"
+        destination=destination, template_version=version, requested_by="test", listing=listing
     )
     enquiry = Enquiry.objects.create(
         destination=destination,
@@ -141,6 +149,7 @@ def arguments(
         "send_command": [send.pk, "start"],
         "study": ["1.2.3"],
         "hold_resume": [hold.pk],
+        "listing_command": [listing.pk, "start"],
         "template_version": [template.pk, 1],
         "template_json": [template.pk, 1],
     }
@@ -152,6 +161,8 @@ def arguments(
                 found[name] = [destination.pk]
         elif name.startswith("send_") and name not in ("send_new", "send_command"):
             found[name] = [send.pk]
+        elif name.startswith("listing") and name != "listing_command":
+            found[name] = [listing.pk]
         elif name.startswith("association"):
             found[name] = [recorded.pk]
     found["send"] = [send.pk]

@@ -319,7 +319,7 @@ def test_a_send_is_drafted_and_not_started(as_role: SignIn, destination: Destina
     send = Send.objects.get()
     assert address == f"/sends/{send.pk}/"
     assert (send.state, send.requested_by) == (SendState.DRAFT, "operator")
-    assert "The files are being listed" in text(as_role("operator"), address)
+    assert "has not begun to list the files" in text(as_role("operator"), address)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from django.core.management.base import CommandError
 from sender.analytics.sends import export_rows
 from sender.management.base import ConcordatCommand
 from sender.models import Send
+from sender.services import expectations
 
 
 class Command(ConcordatCommand):
@@ -17,10 +18,18 @@ class Command(ConcordatCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("send", type=int, metavar="ID", help="the send's number")
+        parser.add_argument(
+            "--missing",
+            action="store_true",
+            help="write what of its list of UIDs was not found, or not whole, instead",
+        )
 
     def run(self, **options: Any) -> int:
         send = Send.objects.filter(pk=options["send"]).first()
         if send is None:
             raise CommandError(f"There is no send {options['send']}.")
-        self.write_csv(export_rows(send))
+        if not options["missing"]:
+            self.write_csv(export_rows(send))
+        elif send.listing is not None:
+            self.write_csv(expectations.export(send.listing))
         return 0

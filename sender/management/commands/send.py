@@ -1,7 +1,9 @@
 """`manage.py send PATH… --to NAME`."""
 
+import threading
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,145 +11,278 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from sender.analytics.sends import at_work, progress
+from sender.management import send_options
 from sender.management.base import ConcordatCommand
-from sender.models import Association, BatchState, Send, SendState
+from sender.models import (
+    Association,
+    BatchState,
+    Destination,
+    Listing,
+    Send,
+    SendState,
+    TemplateVersion,
+)
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
+from sender.negotiation.selection import InvalidSelection
 from sender.negotiation.stalls import SAID
-from sender.services import engine, gate, heartbeat, listing, planner, sources
+from sender.services import (
+    engine,
+    expectations,
+    gate,
+    heartbeat,
+    listing,
+    path_lists,
+    planner,
+    sources,
+)
 from sender.services.gate import By, Closed
-from sender.services.sending import InvalidSource, SendOrder, WrongState, create_send
+from sender.services.sending import InvalidSource, SendOrder, WrongState, create_sends
 
+Target = tuple[Destination, TemplateVersion]
 POLL_SECONDS = 0.5
-
-
-def may_last(closed: Closed) -> bool:
-    """Tell whether nobody knows when it ends; a breaker and a window always do."""
-    return closed.by is not By.BREAKER and closed.until is None
+MOST_TOLD = 20
 
 
 class Command(ConcordatCommand):
-    """Send folders or files to a destination and wait until nothing is left to try."""
+    """Send folders or files to destinations and wait until nothing is left to try."""
 
-    help = "Send DICOM files to a destination; every instance and negotiation is recorded."
+    help = "Send DICOM files to destinations; every instance and negotiation is recorded."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("paths", nargs="+", metavar="PATH", help="a folder or a file")
-        parser.add_argument("--to", required=True, metavar="NAME", help="the destination's name")
-        parser.add_argument("--template", default=DERIVED_FROM_FILES.name, help="NAME or NAME@N")
-        parser.add_argument("--inline", action="store_true", help="send in this process")
-        parser.add_argument("--retries", type=int, help="automatic attempts after the first")
-        parser.add_argument("--json", action="store_true")
+        send_options.add_options(parser)
 
     def run(self, **options: Any) -> int:
-        order = self._order(options)
+        targets = self._targets(options)
+        order = self._order(options, targets)
         if not options["inline"] and not heartbeat.sender_state().is_live:
             raise CommandError(
                 "No sender is running, so nothing was created. "
                 "Start one (manage.py up, or manage.py sender), or use --inline."
             )
         try:
-            send = create_send(order, start=True)
-        except (InvalidSource, WrongState) as error:
+            sends = create_sends(order, targets, start=True)
+        except (InvalidSource, InvalidSelection, WrongState) as error:
             raise CommandError(str(error)) from error
-        if options["inline"]:
-            planner.plan_send(send.pk, in_slices=False)
-            engine.run_inline(send)
-        elif not self._await_end(send):
-            self.write(str(send.pk))
-            self.say(f"Send {send.pk} goes on without this command.")
+        if not self._complete(sends, inline=options["inline"]):
+            numbers = ", ".join(str(send.pk) for send in sends)
+            self.write(numbers)
+            self.say(f"Send {numbers} goes on without this command.")
             return 0
-        return self._report(send, as_json=options["json"])
+        return self._report(sends, as_json=options["json"])
 
-    def _order(self, options: dict[str, Any]) -> SendOrder:
-        roots = sources.shell_roots()
-        retries = options["retries"]
-        if retries is not None and not 0 <= retries <= 20:
-            raise CommandError("--retries is a number from 0 to 20.")
-        try:
-            paths = [sources.resolve_source(path, roots) for path in options["paths"]]
-        except InvalidSource as error:
-            raise CommandError(str(error)) from error
-        if not listing.holds_files(paths):
+    def _targets(self, options: dict[str, Any]) -> list[Target]:
+        """Return destinations, each once, with their templates."""
+        names = list(dict.fromkeys(options["to"]))
+        templates = options["template"] or [DERIVED_FROM_FILES.name]
+        if len(templates) not in (1, len(names)):
+            raise CommandError(
+                "Give one --template for all destinations, or one for each --to in its order."
+            )
+        if len(templates) == 1:
+            templates = templates * len(names)
+        return [
+            (self.destination(name), self.template_version(template))
+            for name, template in zip(names, templates, strict=True)
+        ]
+
+    def _order(self, options: dict[str, Any], targets: Sequence[Target]) -> SendOrder:
+        paths = send_options.resolved_paths(options)
+        path_list = send_options.path_list_of(options)
+        if not path_list and not listing.holds_files(paths):
             raise CommandError(f"There are no files in {', '.join(options['paths'])}.")
+        selection, listed = send_options.selection_of(options)
+        destination, version = targets[0]
         return SendOrder(
-            destination=self.destination(options["to"]),
-            template_version=self.template_version(options["template"]),
+            destination=destination,
+            template_version=version,
             sources=paths,
             requested_by=self.actor,
-            retries=retries,
-            inline=options["inline"],
-            roots=roots,
+            roots=sources.shell_roots(),
+            path_list=path_list,
+            selection=selection,
+            expected=expectations.of_list(listed),
+            **send_options.manner_of(options),
         )
 
-    def _await_end(self, send: Send) -> bool:
-        """Wait while something is done for the send; False if the person detached with Ctrl-C.
+    def _complete(self, sends: Sequence[Send], *, inline: bool) -> bool:
+        """Run or await the sends; False if the person detached from them with Ctrl-C.
 
-        What may be held for ever is not waited for; whatever keeps the send back is told once.
+        What may be held for ever is not waited for; whatever keeps a send back is told once.
         """
-        told, polls = "", 0
-        stalls: set[datetime] = set()
+        if inline:
+            for send in sends:
+                planner.plan_send(send.pk, in_slices=False)
+            self._tell_lines(sends[0])
+            _run_inline(sends)
+            return True
+        waits = [Waiting(send) for send in sends]
         try:
-            while not self._is_ended(send):
-                self._tell_stalls(send, stalls)
-                closed = self._closed(send)
-                polls = polls + 1 if closed else 0
-                if closed and polls > 1 and told != closed.reason:
-                    told = closed.reason
-                    self.say(told)
-                if closed and polls > 1 and may_last(closed):
-                    self.say(f"Send {send.pk} goes on by itself once that is over.")
-                    return True
+            while not self._are_ended(sends) and self._may_move(waits):
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             return False
         finally:
             connection.close()
+        self._tell_lines(sends[0])
         return True
 
-    def _tell_stalls(self, send: Send, told: set[datetime]) -> None:
-        """Say once whose a stall is when one begins."""
-        for association in at_work(send):
-            since, whose = association.stalled_since, association.stall
-            if since is not None and whose is not None and since not in told:
-                told.add(since)
-                self.say(f"An association with {send.destination} stalls. {SAID[whose]}")
+    def _may_move(self, waits: Sequence["Waiting"]) -> bool:
+        """Tell whether any send goes on in a while that is known; say once what keeps one back."""
+        moving = [wait for wait in waits if not wait.send.is_ended]
+        for wait in moving:
+            for sentence in wait.look():
+                self.say(sentence)
+        return not all(wait.may_last for wait in moving)
 
-    def _closed(self, send: Send) -> Closed | None:
-        """Return why nothing of the send moves; None if something does, or nothing is known."""
-        if send.state not in (SendState.QUEUED, SendState.RUNNING, SendState.PAUSED):
-            return None
-        if send.batches.filter(state=BatchState.RUNNING).exists():
-            return None
-        return gate.why_closed(send)
+    def _are_ended(self, sends: Sequence[Send]) -> bool:
+        done = total = 0
+        for send in sends:
+            send.refresh_from_db()
+            counts = progress(send)
+            total += counts.total
+            done += counts.total - counts.counts[InstanceOutcome.PENDING]
+        states = ", ".join(dict.fromkeys(send.get_state_display() for send in sends))
+        found = Listing.objects.filter(sends=sends[0]).first()
+        if not total and found is not None:
+            states = f"{states}: {found.found_files} files found, {found.opened} read"
+        self.show_progress(done=done, total=total, what=states)
+        return all(send.is_ended for send in sends)
 
-    def _is_ended(self, send: Send) -> bool:
-        send.refresh_from_db()
-        counts = progress(send)
-        done = counts.total - counts.counts[InstanceOutcome.PENDING]
-        self.show_progress(done=done, total=counts.total, what=send.get_state_display())
-        return send.is_ended
+    def _tell_lines(self, send: Send) -> None:
+        """Say which lines of a list of paths can't be used."""
+        if send.listing is None:
+            return
+        problems = path_lists.problems(send.listing)
+        for line in problems[:MOST_TOLD]:
+            self.say(f"Line {line.number}: {line.said} {line.problem}.")
+        more = problems.count() - MOST_TOLD
+        if more > 0:
+            self.say(f"{more} more lines can't be used.")
 
-    def _report(self, send: Send, *, as_json: bool) -> int:
-        send.refresh_from_db()
-        counts = progress(send).counts
-        seconds = 0.0
-        if send.started_at and send.finished_at:
-            seconds = (send.finished_at - send.started_at).total_seconds()
-        document = {
-            "send": send.pk,
-            "state": send.state,
-            "instances": {outcome.value: counts[outcome] for outcome in InstanceOutcome},
-            "associations": Association.objects.filter(send_number=send.pk).count(),
-            "seconds": round(seconds, 3),
-        }
+    def _report(self, sends: Sequence[Send], *, as_json: bool) -> int:
+        documents = []
+        for send in sends:
+            send.refresh_from_db()
+            documents.append(_document(send))
         if as_json:
-            self.write_json(document)
+            self.write_json(documents[0] if len(documents) == 1 else documents)
         else:
-            self.write(f"Send {send.pk}: {send.get_state_display()}")
-            for outcome in InstanceOutcome:
-                if counts[outcome]:
-                    self.write(f"  {outcome.value}: {counts[outcome]}")
-        if send.detail:
-            self.say(send.detail)
-        return 0 if send.state == SendState.SUCCEEDED else 1
+            for send, document in zip(sends, documents, strict=True):
+                self._write_account(send, document, is_named=len(sends) > 1)
+        self._tell_shortfalls(sends[0])
+        for detail in dict.fromkeys(send.detail for send in sends if send.detail):
+            self.say(detail)
+        return 0 if all(send.state == SendState.SUCCEEDED for send in sends) else 1
+
+    def _write_account(self, send: Send, document: dict[str, Any], *, is_named: bool) -> None:
+        to = f" to {send.destination}" if is_named else ""
+        self.write(f"Send {send.pk}{to}: {send.get_state_display()}")
+        for outcome, number in document["instances"].items():
+            if number:
+                self.write(f"  {outcome}: {number}")
+        for name in ("excluded", "already_there"):
+            if document[name]:
+                self.write(f"  {name.replace('_', ' ')}: {document[name]}")
+
+    def _tell_shortfalls(self, send: Send) -> None:
+        """Say what of a list of UIDs was not found, or not whole."""
+        found = Listing.objects.filter(sends=send).first()
+        short = expectations.shortfalls(found) if found else []
+        for entry in short[:MOST_TOLD]:
+            self.say(_said(entry))
+        if len(short) > MOST_TOLD:
+            self.say(
+                f"{len(short) - MOST_TOLD} more; "
+                f"manage.py export_send {send.pk} --missing lists them all."
+            )
+
+
+class Waiting:
+    """What keeps a send back, as looked at again and again while it is waited for."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.may_last = False
+        """Nobody knows when it ends; a breaker and a window always do."""
+        self._polls = 0
+        self._told = ""
+        self._stalls: set[datetime] = set()
+
+    def look(self) -> list[str]:
+        """Return what is to be said and has not been."""
+        return [*self._new_stalls(), *self._new_closing()]
+
+    def _new_stalls(self) -> Iterator[str]:
+        """Yield whose a stall is, when one begins."""
+        for association in at_work(self.send):
+            since, whose = association.stalled_since, association.stall
+            if since is not None and whose is not None and since not in self._stalls:
+                self._stalls.add(since)
+                yield f"An association with {self.send.destination} stalls. {SAID[whose]}"
+
+    def _new_closing(self) -> list[str]:
+        """Return what keeps the send back: at the second look, as things settle."""
+        closed = self._closed()
+        self._polls = self._polls + 1 if closed else 0
+        if closed is None or self._polls < 2:
+            self.may_last = False
+            return []
+        self.may_last = closed.by is not By.BREAKER and closed.until is None
+        if closed.reason == self._told:
+            return []
+        self._told = closed.reason
+        goes_on = f"Send {self.send.pk} goes on by itself once that is over."
+        return [closed.reason, goes_on] if self.may_last else [closed.reason]
+
+    def _closed(self) -> Closed | None:
+        """Return why nothing of the send moves; None if something does, or nothing is known."""
+        if self.send.state not in (SendState.QUEUED, SendState.RUNNING, SendState.PAUSED):
+            return None
+        if self.send.batches.filter(state=BatchState.RUNNING).exists():
+            return None
+        return gate.why_closed(self.send)
+
+
+def _said(entry: expectations.Expectation) -> str:
+    if entry.level == expectations.SOURCE:
+        return f"{entry.said} holds no files."
+    if entry.is_missing:
+        return f"{entry.level_words} {entry.uid} was not found."
+    return f"{entry.level_words} {entry.uid}: {entry.found} of {entry.instances} instances found."
+
+
+def _document(send: Send) -> dict[str, Any]:
+    counts = progress(send).counts
+    seconds = 0.0
+    if send.started_at and send.finished_at:
+        seconds = (send.finished_at - send.started_at).total_seconds()
+    found = Listing.objects.filter(sends=send).first()
+    return {
+        "send": send.pk,
+        "destination": send.destination.name,
+        "state": send.state,
+        "instances": {outcome.value: counts[outcome] for outcome in InstanceOutcome},
+        "associations": Association.objects.filter(send_number=send.pk).count(),
+        "seconds": round(seconds, 3),
+        "excluded": found.excluded_files if found else 0,
+        "already_there": send.already_there,
+        "missing": len(expectations.shortfalls(found)) if found else 0,
+    }
+
+
+def _run_inline(sends: Sequence[Send]) -> None:
+    """Send in this process, to all destinations at once: one that hangs holds up no other."""
+    others = [threading.Thread(target=_run_in_thread, args=(send.pk,)) for send in sends[1:]]
+    for thread in others:
+        thread.start()
+    engine.run_inline(Send.objects.get(pk=sends[0].pk))
+    for thread in others:
+        thread.join()
+
+
+def _run_in_thread(send_id: int) -> None:
+    try:
+        engine.run_inline(Send.objects.get(pk=send_id))
+    finally:
+        connection.close()

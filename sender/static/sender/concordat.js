@@ -84,6 +84,24 @@
   for (const form of document.querySelectorAll("form[data-auto]")) {
     form.addEventListener("change", () => form.requestSubmit());
   }
+  // Another row of a form without asking the server: a copy of the last one, its first choice empty.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-adds-row]");
+    const rows = button && find("[data-rows]", button.form);
+    if (!rows) return;
+    event.preventDefault();
+    const row = rows.lastElementChild.cloneNode(true);
+    const number = rows.children.length + 1;
+    for (const element of row.querySelectorAll("[id]")) element.id = element.id.replace(/\d+$/, number);
+    for (const label of row.querySelectorAll("label")) label.htmlFor = label.htmlFor.replace(/\d+$/, number);
+    for (const list of row.querySelectorAll(".errorlist")) list.remove();
+    rows.append(row);
+    const first = find("select", row);
+    first.value = "";
+    first.removeAttribute("aria-invalid");
+    first.focus();
+  });
+
   // An upload that is too large is told before it travels.
   for (const form of document.querySelectorAll("form[data-upload]")) {
     const problem = find("[data-problem]", form);
