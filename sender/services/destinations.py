@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from sender.dicom.tls import TlsFailed, make_context
+from sender.dicom.trust import TlsFailed, make_context
 from sender.models import AssociationScope, Destination, DestinationRevision, DestinationSlot
 from sender.negotiation.peers import (
     DEFAULT_CALLING_AE_TITLE,
