@@ -88,7 +88,7 @@ def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> N
             _fail_items(SendItem.objects.filter(batch=batch), failure)
             close_batch(batch, lease, pause=timedelta(), failures=failures, failure=failure)
         ended = spend_others(batch.send.destination, failure, send_id=batch.send_id)
-        holds.end_idle_breaker(batch.destination_id)
+        holds.end_idle(batch.send.destination)
     for send_id in ended:
         sending.finish_if_done(send_id)
 

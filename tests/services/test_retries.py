@@ -467,6 +467,18 @@ def failed_send(to: Destination, folder: Path) -> Send:
     return send
 
 
+def test_the_demo_that_refuses_us_on_purpose_holds_nothing_once_nothing_waits(
+    pacs: Destination, folder: Path, settings: Settings
+) -> None:
+    settings.DEMO_PORT = pacs.port
+    failed_send(pacs, folder)
+    assert not Hold.objects.active().exists()
+    waiting = planned(pacs, folder)
+    engine.work(pacs.pk)
+    assert Hold.objects.active().get().kind == HoldKind.BLOCKED
+    assert outcomes(waiting) == {"pending": 9}
+
+
 def test_a_part_of_what_failed_is_retried(
     pacs: Destination, profiles: dict[str, Profile], folder: Path
 ) -> None:
