@@ -2,13 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Min, Sum
+from django.db.models import (
+    BooleanField,
+    Count,
+    ExpressionWrapper,
+    Min,
+    OuterRef,
+    Q,
+    Subquery,
+    Sum,
+)
 from django.utils import timezone
 
 from sender.models import (
     Association,
+    AssociationAttempt,
     BatchState,
     InstanceAttempt,
     ItemCopy,
@@ -18,6 +29,7 @@ from sender.models import (
 )
 from sender.models.sources import relative_path
 from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.stalls import Whose
 
 EXPORT_COLUMNS = ("iuid", "outcome", "status", "attempts", "reason")
 _NOT_DELIVERED = (
@@ -176,6 +188,47 @@ def associations_of(send: Send) -> list[Association]:
         .select_related("result_list")
         .order_by("-started_at", "-id")[:50]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """An association of a send that is open now; it gets its number at its end.
+
+    Attributes:
+        is_answered: the peer has answered the proposal.
+        instances: whose outcome is recorded, in this association.
+        stall: who keeps it waiting; None: it moves.
+    """
+
+    since: datetime
+    host: str
+    is_answered: bool
+    instances: int
+    stall: Whose | None
+    stalled_since: datetime | None
+
+    @property
+    def stalled_seconds(self) -> float | None:
+        """For how long nothing has moved."""
+        if self.stalled_since is None:
+            return None
+        return (timezone.now() - self.stalled_since).total_seconds()
+
+
+def at_work(send: Send) -> list[AtWork]:
+    """Return the associations of a send that are open now, the oldest first."""
+    open_now = AssociationAttempt.objects.filter(
+        send=send, closed_at__isnull=True, lease_until__gte=timezone.now()
+    ).order_by("started_at", "uid")
+    of_it = InstanceAttempt.objects.filter(attempt=OuterRef("pk")).order_by("-number")
+    rows = open_now.annotate(
+        last=Subquery(of_it.values("number")[:1]),
+        is_answered=ExpressionWrapper(Q(answer__isnull=False), output_field=BooleanField()),
+    ).values_list("started_at", "sender_host", "is_answered", "last", "stall", "stalled_since")
+    return [
+        AtWork(since, host, is_answered, last or 0, Whose(stall) if stall else None, stalled)
+        for since, host, is_answered, last, stall, stalled in rows
+    ]
 
 
 def export_rows(send: Send, *, with_identifiers: bool = True) -> Iterator[tuple[str, ...]]:

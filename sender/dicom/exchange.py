@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from sender.dicom import dimse, tls, upper_layer, wire
+from sender.dicom import dimse, trust, upper_layer, wire
 from sender.dicom.evidence import Evidence
 from sender.dicom.wire import Buffer, Patience, Wire
 from sender.negotiation import codes
@@ -49,7 +49,7 @@ _ENDED = {
     AssociationKind.ABORTED_BY_PEER: Ended.ABORTED_BY_PEER,
 }
 _KIND_OF_ERROR: dict[type[OSError], AssociationKind] = {
-    tls.TlsFailed: AssociationKind.TLS_FAILED,
+    trust.TlsFailed: AssociationKind.TLS_FAILED,
     wire.ConnectionLost: AssociationKind.CONNECTION_LOST,
     wire.NoProgress: AssociationKind.TIMED_OUT,
     wire.Interrupted: AssociationKind.ABORTED_BY_US,
@@ -91,7 +91,7 @@ class Exchange:
         except wire.ConnectionLost as error:
             last = self.wire.collect()
             self.look_for_abort()
-            self.end_for(last if isinstance(last, tls.TlsFailed) else error)
+            self.end_for(last if isinstance(last, trust.TlsFailed) else error)
         except OSError as error:
             self.look_for_abort()
             self.end_for(error)

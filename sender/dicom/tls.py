@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sender.dicom.stalls import read_figures
+from sender.dicom.trust import TlsFailed, make_context, say_cause
 from sender.dicom.wire import Buffer, ConnectionLost, NoProgress, Patience, Wire, await_ready
 from sender.negotiation.peers import TlsSettings
 from sender.negotiation.stalls import Awaited
@@ -24,19 +25,6 @@ PIECE = 1 << 16
 RECORD = 1 << 14
 """Bytes that one TLS record holds (RFC 8446 section 5.1)."""
 READ_SIZE = 1 << 16
-
-
-class TlsFailed(OSError):
-    """The handshake failed, or the peer ended the connection by a TLS alert.
-
-    Attributes:
-        chain: the certificates that the peer presented, DER, its own first; what did not hold
-            may well be in there.
-    """
-
-    def __init__(self, message: str, *, chain: tuple[bytes, ...] = ()) -> None:
-        super().__init__(message)
-        self.chain = chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,55 +49,6 @@ class Session:
     library: ssl.SSLObject
     incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
-
-
-def make_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Return the context of a destination.
-
-    All versions of Python verify alike: what is trusted may be an authority (root or not) or the
-    peer's own certificate, and authorities of hospitals that leave out what RFC 5280 wants of
-    them, but OpenSSL does not need, are good.
-
-    Raises:
-        TlsFailed: a file is missing or is no certificate or key; the message says which.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
-    if not settings.authorities:
-        context.load_default_certs()
-    for file in settings.authorities:
-        try:
-            context.load_verify_locations(file)
-        except (OSError, ssl.SSLError) as error:
-            raise TlsFailed(f"The authorities in {file}: {_cause(error)}.") from error
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    if settings.cert_file:
-        _load_our_certificate(context, settings)
-    return context
-
-
-def _load_our_certificate(context: ssl.SSLContext, settings: TlsSettings) -> None:
-    def ask() -> str:
-        # Without this the library would ask on the terminal, and wait there for ever.
-        raise _PassphraseWanted
-
-    try:
-        context.load_cert_chain(settings.cert_file, settings.key_file or None, password=ask)
-    except _PassphraseWanted as error:
-        raise TlsFailed(
-            f"Our private key {settings.key_file or settings.cert_file} is protected by a "
-            "passphrase, which we don't have."
-        ) from error
-    except (OSError, ssl.SSLError) as error:
-        raise TlsFailed(
-            f"Our certificate {settings.cert_file} and its key: {_cause(error)}."
-        ) from error
-
-
-class _PassphraseWanted(Exception):
-    """The private key is encrypted."""
 
 
 def secure(
@@ -153,7 +92,7 @@ def _take_step(session: Session, connection: socket.socket) -> bool:
         raise ConnectionLost("The peer closed the connection.") from error
     except ssl.SSLError as error:
         _say_farewell(session, connection)
-        message = f"The TLS handshake failed: {_cause(error)}."
+        message = f"The TLS handshake failed: {say_cause(error)}."
         raise TlsFailed(message, chain=presented_chain(session.library)) from error
     return True
 
@@ -167,7 +106,7 @@ def _exchange(session: Session, connection: socket.socket, patience: Patience) -
     except BlockingIOError:
         return
     except OSError as error:
-        raise ConnectionLost(f"The connection broke: {_cause(error)}.") from error
+        raise ConnectionLost(f"The connection broke: {say_cause(error)}.") from error
     if data:
         session.incoming.write(data)
     else:
@@ -182,7 +121,7 @@ def _flush(session: Session, connection: socket.socket, patience: Patience) -> N
         except BlockingIOError:
             _await(connection, patience, is_reading=False)
         except OSError as error:
-            raise ConnectionLost(f"The connection broke: {_cause(error)}.") from error
+            raise ConnectionLost(f"The connection broke: {say_cause(error)}.") from error
 
 
 def _await(connection: socket.socket, patience: Patience, *, is_reading: bool) -> None:
@@ -294,7 +233,7 @@ class TlsWire(Wire):
         if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return super()._ending(None)
         if isinstance(error, ssl.SSLError) and not self._interrupted:
-            return TlsFailed(f"The peer ended the connection: {_cause(error)}.")
+            return TlsFailed(f"The peer ended the connection: {say_cause(error)}.")
         return super()._ending(error)
 
     def close(self) -> None:
@@ -319,9 +258,3 @@ def _pieces(buffers: Sequence[Buffer]) -> Iterator[bytes]:
             joined, length = [], 0
     if length:
         yield b"".join(joined)
-
-
-def _cause(error: OSError) -> str:
-    """Say what went wrong, without the library's line numbers."""
-    reason = getattr(error, "reason", None) or error.strerror or str(error)
-    return str(reason).replace("_", " ").lower()

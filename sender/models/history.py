@@ -197,6 +197,11 @@ class AssociationAttempt(models.Model):
 
     Committed before connecting, so that a process that dies leaves a trace; the sweeper closes
     what its owner no longer can.
+
+    Attributes:
+        stall: who keeps it waiting while it is open (negotiation/stalls.py), "" while it moves or
+            when that is us.
+        stalled_since: when anything moved last, while it stalls.
     """
 
     uid = models.UUIDField(primary_key=True)
@@ -223,6 +228,8 @@ class AssociationAttempt(models.Model):
     owner = models.CharField(max_length=128)
     lease_until = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
+    stall = models.CharField(max_length=16, blank=True)
+    stalled_since = models.DateTimeField(null=True)
 
     class Meta:
         indexes = (

@@ -166,6 +166,14 @@ INTERRUPTED = _again(
     "was over, or the sender was stopped; that counts as no attempt.",
     (0.0,),
 )
+ASKED_AGAIN = _again(
+    "asked_again",
+    "No answer that can be trusted came, so the instance may be stored; somebody had it tried "
+    "again.",
+    (0.0,),
+)
+UNANSWERED = frozenset({UNKNOWN.rule, UNKNOWN_TWICE.rule, INTERRUPTED.rule, ASKED_AGAIN.rule})
+"""Rules of instances that wait for another attempt though the peer may hold them already."""
 
 # Associations.
 APPLICATION_CONTEXT = _never(

@@ -1,5 +1,6 @@
 """Whose a stall is: the network's, the peer's or ours, and what to say of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -84,6 +85,15 @@ def explain_stall(awaited: Awaited, seconds: float, figures: TransportFigures | 
     return Stall(whose, awaited, seconds, detail, figures)
 
 
+SAID: Mapping[Whose, str] = {
+    Whose.NETWORK: "The network does not deliver: the peer's system acknowledges nothing.",
+    Whose.PEER_NOT_READING: "The peer has stopped reading: it takes no more data.",
+    Whose.PEER_SILENT: "The peer has received everything and does not answer.",
+    Whose.OURS: "We hold back, or the source keeps us waiting.",
+    Whose.UNKNOWN: "Nothing moves; this system does not tell who keeps it waiting.",
+}
+"""One sentence for as long as a stall lasts, without figures that change."""
+assert set(SAID) == set(Whose)
 _SENTENCES = {
     Awaited.ROOM: "The peer took no data for {} s",
     Awaited.ANSWER: "The peer did not answer for {} s",

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from sender.models import BatchState, Send, SendBatch, SendItem, SendState, StudyOrder
+from sender.negotiation import retry
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import parse_selection
 from sender.services import expectations, holds, sending, tallies, tickets
@@ -28,6 +29,13 @@ _FRESH: dict[str, object] = {
     "reason": "",
     "rule": "",
 }
+_ASKED_AGAIN: dict[str, object] = {
+    "attempts": 0,
+    "retry_at": None,
+    "status": None,
+    "rule": retry.ASKED_AGAIN.rule,
+}
+"""What may be stored stays so until an answer comes, and its reason stays with it."""
 Items = QuerySet[SendItem]
 
 
@@ -126,7 +134,7 @@ def take_up(send: Send, subset: Subset) -> int:
         state = found.get_state_display().lower()
         raise WrongState(f"Send {send.pk} is {state}: nothing of it can be tried again.")
     count = sum(
-        tallies.change_rows(items, before, InstanceOutcome.PENDING, **_FRESH)
+        tallies.change_rows(items, before, InstanceOutcome.PENDING, **_afresh(before))
         for before in sorted(subset.outcomes & MAY_RETRY)
     )
     now = timezone.now()
@@ -139,6 +147,10 @@ def take_up(send: Send, subset: Subset) -> int:
         )
     tickets.issue_work(send.destination_id)
     return count
+
+
+def _afresh(before: InstanceOutcome) -> dict[str, object]:
+    return _ASKED_AGAIN if before is InstanceOutcome.UNKNOWN else _FRESH
 
 
 def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | None = ()) -> Send:

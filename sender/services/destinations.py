@@ -2,7 +2,6 @@
 
 import ipaddress
 import socket
-import ssl
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +11,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from sender.dicom.trust import TlsFailed, make_context
 from sender.models import AssociationScope, Destination, DestinationRevision, DestinationSlot
-from sender.negotiation.peers import DEFAULT_CALLING_AE_TITLE, DEFAULT_MAXIMUM_LENGTH
+from sender.negotiation.peers import (
+    DEFAULT_CALLING_AE_TITLE,
+    DEFAULT_MAXIMUM_LENGTH,
+    TlsSettings,
+)
 from sender.negotiation.profiles import InvalidProfile, parse_profile
 from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services.audit import write_entry
@@ -167,29 +171,27 @@ def _limit_problems(destination: Destination) -> dict[str, list[str]]:
 
 
 def _tls_problems(destination: Destination) -> dict[str, list[str]]:
-    """Say which of the files for TLS can't be used; {} if all can, or none is wanted."""
+    """Say which of the files for TLS can't be used; {} if all can, or none is wanted.
+
+    They are loaded as for an association, which never asks anybody for a passphrase.
+    """
     if not destination.tls:
         return {}
-    problems: dict[str, list[str]] = {}
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    cert_file, key_file = destination.tls_cert_file, destination.tls_key_file
+    parts = {}
     if destination.tls_ca_file:
-        try:
-            context.load_verify_locations(destination.tls_ca_file)
-        except OSError as error:
-            problems["tls_ca_file"] = [f"This file holds no certificates: {_cause(error)}."]
-    if destination.tls_key_file and not destination.tls_cert_file:
+        parts["tls_ca_file"] = TlsSettings(ca_file=destination.tls_ca_file)
+    if cert_file:
+        parts["tls_cert_file"] = TlsSettings(cert_file=cert_file, key_file=key_file)
+    problems: dict[str, list[str]] = {}
+    if key_file and not cert_file:
         problems["tls_cert_file"] = ["A private key needs its certificate."]
-    elif destination.tls_cert_file:
+    for name, settings_of_part in parts.items():
         try:
-            context.load_cert_chain(destination.tls_cert_file, destination.tls_key_file or None)
-        except OSError as error:
-            problems["tls_cert_file"] = [f"Certificate and key can't be used: {_cause(error)}."]
+            make_context(settings_of_part)
+        except TlsFailed as error:
+            problems[name] = [str(error)]
     return problems
-
-
-def _cause(error: OSError) -> str:
-    reason = getattr(error, "reason", None) or error.strerror or str(error)
-    return str(reason).replace("_", " ").lower()
 
 
 def current_revision(destination: Destination) -> DestinationRevision:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, Exists, F, Max, OuterRef
 from django.utils import timezone
 
@@ -74,17 +74,26 @@ def work(destination_id: int) -> None:
 
 def _work_for(destination_id: int) -> int | None:
     """Work for a destination; return another one if that is more urgent by then."""
-    if gate.next_due(destination_id) is None or fairness.must_wait(destination_id):
+    if gate.next_due(destination_id) is None:
         return None
     destination = Destination.objects.get(pk=destination_id)
     owner = owner_name()
-    slot = claim_slot(destination, owner)
+    slot = _take_slot(destination, owner)
     if slot is None:
         return None
     try:
         return _work_in_slot(destination, slot, owner)
     finally:
         recovery.give_back(owner)
+
+
+def _take_slot(destination: Destination, owner: str) -> SlotLease | None:
+    """Take a slot; where the destination may not work, one worker at a time decides on that."""
+    if fairness.is_proven(destination.pk):
+        return claim_slot(destination, owner)
+    with transaction.atomic():
+        fairness.queue_up()
+        return None if fairness.must_wait(destination.pk) else claim_slot(destination, owner)
 
 
 def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> int | None:

@@ -1,7 +1,9 @@
 """Whose turn a worker is: urgent sends come first, and what hangs gets few workers.
 
 Workers of a host are few, and one that waits for a silent peer does nothing else. So destinations
-that failed lately, or hang, may together hold a quarter of them (design README, decision 19).
+that failed lately, or hang, may together hold a quarter of them (design README, decision 19); and
+all that have not shown lately that they work leave one free for those that have, since a peer that
+hangs at the first try can't be told from a good one before a time-out has passed.
 """
 
 from datetime import timedelta
@@ -15,6 +17,7 @@ from sender.models import (
     DestinationSlot,
     Send,
     SendState,
+    WorkerHeartbeat,
 )
 from sender.models.sends import URGENT
 from sender.negotiation.outcomes import Ended
@@ -62,14 +65,40 @@ def free_slots(destination_id: int) -> int:
 
 
 def must_wait(destination_id: int) -> bool:
-    """Tell whether enough workers of this host are with destinations that don't work."""
-    if not is_doubtful(destination_id):
+    """Tell whether enough workers of this host are with destinations that may not work."""
+    if is_proven(destination_id):
         return False
     held = DestinationSlot.objects.filter(
         lease_until__gt=ENDED, owner__startswith=f"{settings.SENDER_HOST}:"
     )
-    others = held.exclude(destination_id=destination_id).values_list("destination_id", flat=True)
-    return sum(map(is_doubtful, others)) >= max(1, settings.WORKERS // 4)
+    at_work = list(held.values_list("destination_id", flat=True))
+    most = settings.WORKERS - 1
+    if most and sum(not is_proven(number) for number in at_work) >= most:
+        return True
+    others = [number for number in at_work if number != destination_id]
+    is_enough = sum(map(is_doubtful, others)) >= max(1, settings.WORKERS // 4)
+    return is_enough and is_doubtful(destination_id)
+
+
+def queue_up() -> None:
+    """Wait until no other worker of this host decides whether it must wait; in a transaction."""
+    senders = WorkerHeartbeat.objects.filter(kind="sender", host=settings.SENDER_HOST)
+    list(senders.order_by("pk").select_for_update(no_key=True))
+
+
+def is_proven(destination_id: int) -> bool:
+    """Tell whether a destination has shown lately that it works, or is showing it now."""
+    since = timezone.now() - LATELY
+    lately = Association.objects.filter(
+        destination_id=destination_id, started_at__gte=since, ended=Ended.RELEASED
+    )
+    return lately.order_by().exists() or _is_taking_instances(destination_id)
+
+
+def _is_taking_instances(destination_id: int) -> bool:
+    return AssociationAttempt.objects.filter(
+        destination_id=destination_id, closed_at__isnull=True, instances__status__isnull=False
+    ).exists()
 
 
 def is_doubtful(destination_id: int) -> bool:

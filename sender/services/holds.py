@@ -154,12 +154,21 @@ def answered(destination_id: int, attempt: UUID) -> None:
         _end(hold, SYSTEM, timezone.now())
 
 
-def end_idle_breaker(destination_id: int) -> None:
-    """End a breaker for which nothing waits any more: the next send finds out for itself."""
-    if not waiting_batches(destination_id).exists():
-        Hold.objects.filter(
-            destination_id=destination_id, kind=HoldKind.BREAKER, ended_at=None
-        ).update(ended_at=timezone.now(), ended_by=SYSTEM)
+def end_idle(destination: Destination) -> None:
+    """End a breaker for which nothing waits any more: the next send finds out for itself.
+
+    A block of the demo's receiver ends as well, for it refuses us on purpose.
+    """
+    if waiting_batches(destination.pk).exists():
+        return
+    kinds = _OF_ENGINE if _is_demo(destination) else (HoldKind.BREAKER,)
+    Hold.objects.filter(destination=destination, kind__in=kinds, ended_at=None).update(
+        ended_at=timezone.now(), ended_by=SYSTEM
+    )
+
+
+def _is_demo(destination: Destination) -> bool:
+    return (destination.address, destination.port) == ("127.0.0.1", settings.DEMO_PORT)
 
 
 def try_now(destination_id: int) -> None:

@@ -26,6 +26,7 @@ from sender.services.journal import Journal
 from sender.services.leases import BatchLease
 from sender.services.limits import SharePacer
 from sender.services.results import Change
+from sender.services.stalling import StallWatch
 from sender.services.tenure import Tenure
 
 logger = logging.getLogger(__name__)
@@ -143,6 +144,7 @@ class Keeper:
 
     def __init__(self, passage: Passage) -> None:
         self._passage = passage
+        self._stalls = StallWatch(passage.opened)
 
     def beat(self) -> None:
         """Do what is due: cut off what has had its time, then look at the database.
@@ -161,6 +163,7 @@ class Keeper:
             self._cut_off()
         if passage.ends_at is None:
             _take_in(passage, gate.look_at_work(passage.at_work.send.pk))
+        self._stalls.look()
         self.take_in_answers()
 
     def _cut_off(self) -> None:

@@ -40,6 +40,7 @@ from sender.negotiation.outcomes import (
     answered,
     unanswered,
 )
+from sender.negotiation.stalls import Whose
 from sender.services import interning
 from sender.services.inserting import insert_rows
 from sender.services.installation import site_day
@@ -147,6 +148,13 @@ def extend_lease(uid: UUID, seconds: float = LEASE_SECONDS) -> bool:
     until = timezone.now() + timedelta(seconds=seconds)
     held = AssociationAttempt.objects.filter(uid=uid, closed_at__isnull=True, lease_until__gt=ENDED)
     return held.update(lease_until=until) == 1
+
+
+def note_stall(uid: UUID, whose: Whose | None, since: datetime | None) -> None:
+    """Say who keeps an open association waiting, and since when; None: it moves."""
+    AssociationAttempt.objects.filter(uid=uid, closed_at__isnull=True).update(
+        stall=whose or "", stalled_since=since
+    )
 
 
 def record_instances(uid: UUID, results: Sequence[InstanceResult]) -> None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import random
 from uuid import UUID
@@ -136,7 +136,7 @@ def change_of(
     decision = retry.after_store(outcome, unanswered=unanswered, parallel=parallel)
     allowed = min(send.allowed_retries, decision.attempts_allowed)
     again = decision.retry and before.attempts < allowed
-    return ItemChange(
+    change = ItemChange(
         outcome=InstanceOutcome.PENDING if again else outcome.outcome,
         reason=_reason(outcome)[:600],
         status=outcome.status,
@@ -145,8 +145,30 @@ def change_of(
         sent_as=result.sent_as,
         conversion=result.conversion,
     )
+    return change if outcome.status is not None else untried(before.rule, change)
 
 
+def untried(rule: str, change: ItemChange) -> ItemChange:
+    """Return what becomes of an item that we could not send; what may be stored stays unknown.
+
+    Args:
+        rule: what was decided after the attempt before.
+        change: what becomes of it if the peer can't hold it.
+    """
+    if rule not in retry.UNANSWERED:
+        return change
+    if change.outcome is InstanceOutcome.PENDING:
+        kept = change.rule if change.rule in retry.UNANSWERED else rule
+        return replace(change, rule=kept)
+    if change.outcome not in (InstanceOutcome.FAILED, InstanceOutcome.UNSENDABLE):
+        return change
+    reason = f"{_MAY_BE_STORED}: {change.reason}"[:600]
+    return replace(change, outcome=InstanceOutcome.UNKNOWN, reason=reason)
+
+
+_MAY_BE_STORED = (
+    "no trusted answer came before, so the peer may have stored it, and it could not be tried again"
+)
 _UNANSWERED = {retry.UNKNOWN.rule: 1, retry.UNKNOWN_TWICE.rule: 2}
 
 

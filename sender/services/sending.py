@@ -42,10 +42,6 @@ __all__ = ["InvalidSource", "SendOrder", "WrongState", "create_send", "source_ro
 CANCELLED_REASON = "the send was cancelled"
 
 
-UNANSWERED_RULES = (retry.UNKNOWN.rule, retry.UNKNOWN_TWICE.rule, retry.INTERRUPTED.rule)
-"""What is decided after a C-STORE to which no answer came."""
-
-
 class WrongState(ValueError):
     """The send isn't in a state for that; the message says so in the user's words."""
 
@@ -260,7 +256,7 @@ def _cancel_rows(send: Send) -> None:
     """Cancel what is pending; what was tried without an answer may be stored, and is unknown."""
     pending = SendItem.objects.filter(send=send)
     tallies.change_rows(
-        pending.filter(rule__in=UNANSWERED_RULES),
+        pending.filter(rule__in=retry.UNANSWERED),
         InstanceOutcome.PENDING,
         InstanceOutcome.UNKNOWN,
         retry_at=None,

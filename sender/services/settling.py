@@ -88,7 +88,7 @@ def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> N
             _fail_items(SendItem.objects.filter(batch=batch), failure)
             close_batch(batch, lease, pause=timedelta(), failures=failures, failure=failure)
         ended = spend_others(batch.send.destination, failure, send_id=batch.send_id)
-        holds.end_idle_breaker(batch.destination_id)
+        holds.end_idle(batch.send.destination)
     for send_id in ended:
         sending.finish_if_done(send_id)
 
@@ -181,7 +181,7 @@ def _give_up_send(send_id: int, failure: Failure) -> None:
 def _fail_items(items: QuerySet[SendItem], failure: Failure) -> None:
     """Give rows up; what was tried before without an answer may be stored, and is unknown."""
     tallies.change_rows(
-        items.filter(rule__in=sending.UNANSWERED_RULES),
+        items.filter(rule__in=retry.UNANSWERED),
         InstanceOutcome.PENDING,
         InstanceOutcome.UNKNOWN,
         reason=f"no trusted answer came, and it could not be tried again: {failure.detail}"[:600],

@@ -35,6 +35,7 @@ from sender.services.results import (
     due_at,
     due_items,
     is_pending,
+    untried,
     write_changes,
 )
 from sender.services.settling import (
@@ -340,8 +341,15 @@ def _converted(passage: Passage, run: Run, item: DueItem) -> EncodedDataset | No
             retry_at=due_at(retry.LOCAL, 1),
             tried=False,
         )
-    run.changes.append(Change(item.item_id, item.part_id, change))
+    _settle_untried(run, item, change)
     return None
+
+
+def _settle_untried(run: Run, item: DueItem, change: ItemChange) -> InstanceOutcome:
+    """Settle an item that is not sent now; return its outcome."""
+    change = untried(item.rule, change)
+    run.changes.append(Change(item.item_id, item.part_id, change))
+    return change.outcome
 
 
 def _park(run: Run, item: DueItem, reason: str) -> None:
@@ -349,14 +357,14 @@ def _park(run: Run, item: DueItem, reason: str) -> None:
     change = ItemChange(
         InstanceOutcome.UNSENDABLE, reason[:600], rule=retry.NO_CONTEXT.rule, tried=False
     )
-    run.changes.append(Change(item.item_id, item.part_id, change))
-    run.parked.add((item.instance.kind.sop_class, item.instance.kind.transfer_syntax))
+    if _settle_untried(run, item, change) is InstanceOutcome.UNSENDABLE:
+        run.parked.add((item.instance.kind.sop_class, item.instance.kind.transfer_syntax))
 
 
 def _leave_out(run: Run, item: DueItem, barred: Barred) -> None:
     """The peer refused another instance for a reason that holds for this one too."""
     change = ItemChange(InstanceOutcome.FAILED, barred.reason, rule=barred.rule, tried=False)
-    run.changes.append(Change(item.item_id, item.part_id, change))
+    _settle_untried(run, item, change)
 
 
 def _refuse_all(passage: Passage, run: Run, items: Iterable[DueItem]) -> None:

@@ -7,12 +7,16 @@ from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from sender.analytics import sends as accounts
 from sender.models import Destination, Hold, ParkedPair, Send
 from sender.models.sends import URGENT
+from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.uids import is_valid_uid
 from sender.services import again, control, holds, parked, sending
 from sender.services.again import Subset
 from sender.services.holds import InvalidHold
@@ -23,6 +27,14 @@ from sender.web.people import safe_next
 HOURS = (("", "until it is resumed"), ("1", "for 1 hour"), ("4", "for 4 hours"),
          ("12", "for 12 hours"), ("24", "for a day"))  # fmt: skip
 NOTHING_CHOSEN = "Nothing was chosen."
+RETRIED = {
+    "": ("Failed or unknown", again.NOT_ARRIVED),
+    "failed": ("Failed", frozenset({InstanceOutcome.FAILED})),
+    "unknown": ("Unknown", frozenset({InstanceOutcome.UNKNOWN})),
+    "unsendable": ("Not sent", frozenset({InstanceOutcome.UNSENDABLE})),
+    "any": ("Any of these", again.MAY_RETRY),
+}
+"""What may be tried again, as a form offers it."""
 
 
 class PauseForm(forms.Form):
@@ -167,6 +179,73 @@ def send_priority(request: HttpRequest, number: int) -> HttpResponse:
     return redirect("send", number)
 
 
+class PartForm(forms.Form):
+    """A part of a send that shall be tried again."""
+
+    outcome = forms.ChoiceField(label="What became of them", required=False)
+    sop_class = forms.ChoiceField(label="SOP class", required=False)
+    transfer_syntax = forms.ChoiceField(label="Stored as", required=False)
+    study = forms.CharField(
+        label="Study Instance UID",
+        required=False,
+        max_length=64,
+        help_text="Empty: of all studies.",
+        widget=forms.TextInput(attrs={"spellcheck": "false"}),
+    )
+
+    def __init__(self, found: Send, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        kinds = accounts.kinds(found)
+        classes = sorted({str(kind["sop_class_uid"]) for kind in kinds}, key=sop_classes.name_of)
+        stored = sorted({str(kind["transfer_syntax_uid"]) for kind in kinds})
+        choices = {
+            "outcome": [(name, word) for name, (word, _) in RETRIED.items()],
+            "sop_class": [("", "All"), *((uid, sop_classes.name_of(uid)) for uid in classes)],
+            "transfer_syntax": [
+                ("", "All"),
+                *((uid, syntaxes.short_name_of(uid)) for uid in stored),
+            ],
+        }
+        for name, offered in choices.items():
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)
+            field.choices = offered
+
+    def clean_study(self) -> str:
+        """A UID, or nothing."""
+        uid = str(self.cleaned_data["study"]).strip()
+        if uid and not is_valid_uid(uid):
+            raise forms.ValidationError("This is no UID.")
+        return uid
+
+    @property
+    def subset(self) -> Subset:
+        """The part that was chosen; what is empty is anything."""
+        given = self.cleaned_data
+        return Subset(
+            outcomes=RETRIED[given["outcome"]][1],
+            study=given["study"] or None,
+            sop_class=given["sop_class"] or None,
+            transfer_syntax=given["transfer_syntax"] or None,
+        )
+
+
+@needs("operate")
+def send_retry_part(request: HttpRequest, number: int) -> HttpResponse:
+    """Retry a part of a send: by outcome, study, SOP class and transfer syntax."""
+    found = _find(number)
+    form = PartForm(found, request.POST or None, initial=request.GET.dict())
+    if request.method == "POST" and form.is_valid():
+        try:
+            count = again.retry_some(found, _actor(request), form.subset)
+        except WrongState as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, f"{count} instances are tried again.")
+            return redirect("send", number)
+    return render(request, "sender/send_retry_part.html", {"form": form, "send": found})
+
+
 @needs("operate")
 @require_POST
 def send_retry(request: HttpRequest, number: int) -> HttpResponse:
@@ -185,7 +264,7 @@ def send_retry(request: HttpRequest, number: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, f"{count} instances are tried again.")
-    return redirect("send", number)
+    return redirect(safe_next(request, reverse("send", args=[number])))
 
 
 def _outcomes(words: list[str]) -> list[InstanceOutcome]:

@@ -117,11 +117,14 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "groups": groups,
         "kinds": accounts.kinds(found),
         "studies": studies.summary_of(found),
+        "at_work": accounts.at_work(found),
         "associations": accounts.associations_of(found),
         "closed": None if found.is_ended else gate.why_closed(found),
         "outlook": None if found.is_ended or not found.planned_at else outlook.outlook(found),
         "waiting": accounts.waiting_batches(found),
         "may_retry": found.state in again.MAY_BE_RETRIED,
+        "can_retry_part": found.state in again.MAY_BE_RETRIED
+        and any(group.retriable for group in groups),
         "can_retry": found.state in again.MAY_BE_RETRIED
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
     }

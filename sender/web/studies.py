@@ -8,7 +8,8 @@ from django.shortcuts import get_object_or_404, render
 from sender.analytics import studies
 from sender.models import Send
 from sender.negotiation.uids import is_valid_uid
-from sender.web.access import needs
+from sender.services import again
+from sender.web.access import may, needs
 from sender.web.exports import csv_response
 
 PER_PAGE = 100
@@ -29,6 +30,7 @@ def send_studies(request: HttpRequest, number: int) -> HttpResponse:
         "after": after,
         "only_incomplete": only_incomplete,
         "summary": studies.summary_of(found),
+        "may_retry": found.state in again.MAY_BE_RETRIED and may(request.user, "operate"),
     }
     return render(request, "sender/send_studies.html", context)
 

@@ -14,8 +14,9 @@ from django.utils.safestring import SafeString
 from sender.analytics.overview import Strip
 from sender.analytics.schedules import RunOutcome
 from sender.models import SendState
-from sender.negotiation import retry, sop_classes, syntaxes
+from sender.negotiation import retry, sop_classes, stalls, syntaxes
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Verdict
+from sender.negotiation.stalls import Whose
 from sender.web import words
 from sender.web.access import may
 
@@ -140,6 +141,18 @@ def verdict_badge(verdict: str) -> dict[str, Any]:
 def outcome_badge(outcome: str) -> dict[str, Any]:
     """Show how a negotiation ended."""
     return {"mark": words.ASSOCIATIONS[AssociationKind(outcome)]}
+
+
+@register.inclusion_tag("sender/_badge.html")
+def stall_badge(whose: Whose) -> dict[str, Any]:
+    """Show who keeps an association waiting."""
+    return {"mark": words.STALLS[whose]}
+
+
+@register.filter
+def stall(whose: Whose) -> str:
+    """Say who keeps an association waiting."""
+    return stalls.SAID[whose]
 
 
 @register.inclusion_tag("sender/_badge.html")

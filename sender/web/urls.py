@@ -101,6 +101,7 @@ urlpatterns = [
     path("schedules/<int:number>/<str:verb>/", schedules.schedule_command, name="schedule_command"),
     path("sends/<int:number>/again/", control.send_again, name="send_again"),
     path("sends/<int:number>/retry-some/", control.send_retry, name="send_retry"),
+    path("sends/<int:number>/retry-part/", control.send_retry_part, name="send_retry_part"),
     path("sends/<int:number>/priority/", control.send_priority, name="send_priority"),
     path("sends/<int:number>/override/", control.send_override, name="send_override"),
     path("sends/<int:number>/<str:verb>/", control.send_command, name="send_command"),

@@ -12,6 +12,7 @@ from sender.negotiation.outcomes import (
     InstanceOutcome,
     Verdict,
 )
+from sender.negotiation.stalls import Whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,15 @@ INSTANCES: dict[InstanceOutcome, Mark] = {
     InstanceOutcome.CANCELLED: Mark("Cancelled", "stop", "quiet"),
     InstanceOutcome.PENDING: Mark("To send", "clock", "to-send"),
 }
+
+STALLS: dict[Whose, Mark] = {
+    Whose.NETWORK: Mark("Network", "signal-slash", "failed"),
+    Whose.PEER_NOT_READING: Mark("Peer does not read", "no-symbol", "warning"),
+    Whose.PEER_SILENT: Mark("Peer is silent", "speaker-x-mark", "warning"),
+    Whose.OURS: Mark("Ours", "pause", "quiet"),
+    Whose.UNKNOWN: Mark("Nothing moves", "question-mark-circle", "unknown"),
+}
+"""Who keeps an association waiting."""
 
 CONVERSIONS: dict[str, str] = {
     "none": "Sent unchanged",

@@ -7,6 +7,7 @@ security policy or a request to another host fails the test.
 
 import shutil
 import signal
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -26,6 +27,15 @@ class Running:
     site: Site
     address: str
     setup_link: str
+
+
+def answers(address: str) -> bool:
+    """Tell whether a site's web server answers."""
+    try:
+        with urllib.request.urlopen(f"{address}/healthz/", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="session")

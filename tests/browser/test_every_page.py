@@ -11,8 +11,9 @@ PAGES = (
     "/", "/?days=90&supported=1", "/get-started/", "/destinations/", "/destinations/1/",
     "/destinations/add/", "/destinations/2/change/", "/templates/", "/templates/3/",
     "/templates/add/", "/templates/3/clone/", "/templates/import/", "/sends/", "/sends/1/",
-    "/sends/2/instances/", "/sends/new/", "/sends/2/cancelling/", "/schedules/",
-    "/schedules/add/", "/history/", "/pause/", "/destinations/2/pause/", "/sends/2/again/",
+    "/sends/2/instances/", "/sends/new/", "/sends/2/cancelling/", "/sends/2/retry-part/",
+    "/sends/2/studies/", "/schedules/", "/schedules/add/", "/history/", "/pause/",
+    "/destinations/2/pause/", "/sends/2/again/",
     "/history/?answer=rejected&outcome=nope", "/history/1/", "/search/?q=demo", "/password/",
 )  # fmt: skip
 MOST_REQUESTS = 6

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import PASSWORD, Running, Visitor
+from tests.browser.conftest import PASSWORD, Running, Visitor, answers
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -19,7 +19,9 @@ def test_the_set_up_link_leads_to_the_first_steps(
     with site.running([*MANAGE, "up", "--workers", "1", "--no-demo"]):
         await_true(lambda: "Ctrl-C stops it." in site.output, "the greeting")
         link = next(line.strip() for line in site.output.splitlines() if "/setup/" in line)
-        await_true(lambda: _answers(site.environment["CONCORDAT_BIND"]), "the web server")
+        await_true(
+            lambda: answers(f"http://{site.environment['CONCORDAT_BIND']}"), "the web server"
+        )
         page = browser.new_page()
         page.goto(link)
         page.get_by_label("Name", exact=True).fill("ada")
@@ -30,17 +32,6 @@ def test_the_set_up_link_leads_to_the_first_steps(
         page.goto(link)
         expect(page.get_by_role("heading", name="There is no such page.")).to_be_visible()
         page.close()
-
-
-def _answers(bind: str) -> bool:
-    import urllib.error
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(f"http://{bind}/healthz/", timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def test_an_echo_shows_its_steps(visitor: Visitor) -> None:

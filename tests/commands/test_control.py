@@ -1,16 +1,21 @@
 """What the command line makes of holds, windows and limits."""
 
+import io
+import threading
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import Destination, Hold, Send
 from sender.services import heartbeat, holds
 from tests import factories
 from tests.commands.conftest import Run
+from tests.scripted_acceptor import acceptor
 from tests.services.background import background
 from tests.services.test_control import NEVER_NOW, write_studies
+from tests.services.test_stalling import keeping_waiting
 
 
 @pytest.fixture
@@ -101,3 +106,25 @@ def test_an_inline_send_is_refused_while_people_hold_it(
     words = "outside the times" if held == "window" else "paused by anna: disk change"
     assert words in row["detail"]
     assert Hold.objects.count() == (held != "window")
+
+
+def test_a_stall_is_told_once_with_whose_it_is(live_db: None, studies: str) -> None:
+    heard = threading.Event()
+
+    class Said(io.StringIO):
+        def write(self, text: str) -> int:
+            if "stalls" in text:
+                heard.set()
+            return super().write(text)
+
+    said, out = Said(), io.StringIO()
+    with acceptor(keeping_waiting(heard)) as peer, background():
+        factories.destination(port=peer.port)
+        heartbeat.beat("test", "sender")
+        with pytest.raises(SystemExit) as ended:
+            call_command("send", studies, "--to", "pacs", "--json", stdout=out, stderr=said)
+    assert ended.value.code == 0
+    told = [line for line in said.getvalue().splitlines() if "stalls" in line]
+    assert told == [
+        "An association with pacs stalls. The peer has received everything and does not answer."
+    ]

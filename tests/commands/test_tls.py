@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from sender.models import Association, Destination
 from sender.services.records import verify_record
@@ -33,9 +34,11 @@ def storescp(tmp_path: Path, authority: trustme.CA) -> Iterator[peers.RunningPee
         yield running
 
 
+BASE = ("destination", "add", "pacs", "--ae-title", "STORESCP", "--address", "127.0.0.1")
+
+
 def add(run: Run, port: int, *tls: str) -> int:
-    base = ("destination", "add", "pacs", "--ae-title", "STORESCP", "--address", "127.0.0.1")
-    return run(*base, "--port", str(port), "--retries", "0", "--tls", *tls).code
+    return run(*BASE, "--port", str(port), "--retries", "0", "--tls", *tls).code
 
 
 @pytest.mark.peers
@@ -84,3 +87,24 @@ def test_files_that_can_not_be_used_are_refused(
     pacs = Destination.objects.get()
     assert pacs.tls
     assert pacs.revisions.get().tls
+
+
+@pytest.mark.django_db
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_passphrase(
+    run: Run, tmp_path: Path, authority: trustme.CA
+) -> None:
+    issued = authority.issue_cert("sender.example")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    locked, cert = tmp_path / "locked.pem", tmp_path / "cert.pem"
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    done = run(*BASE, "--port", "104", "--tls", "--tls-cert", str(cert), "--tls-key", str(locked))
+    assert done.code == 2
+    assert "The key is encrypted;" in done.said
+    assert not Destination.objects.exists()

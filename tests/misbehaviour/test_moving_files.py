@@ -219,11 +219,6 @@ def test_a_file_that_changes_while_it_is_sent_is_never_sent_mixed(
     assert set(outcomes.values()) == {"sent"}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="services: a row whose file can't be sent again is failed, though an earlier attempt "
-    "ended unknown and the peer may have stored it",
-)
 def test_what_may_have_arrived_stays_unknown_when_its_file_is_gone(
     source: Path, shell: Shell, authority: Authority
 ) -> None:
@@ -244,3 +239,6 @@ def test_what_may_have_arrived_stays_unknown_when_its_file_is_gone(
     outcomes = result.outcomes
     assert outcomes.pop(sop_instance(1)) == "unknown"
     assert set(outcomes.values()) == {"sent"}
+    reason = next(row.reason for row in result.rows if row.iuid == sop_instance(1))
+    assert "the peer may have stored it" in reason
+    assert "file" in reason

@@ -31,6 +31,7 @@ from sender.services import (
     engine,
     fairness,
     gate,
+    heartbeat,
     holds,
     leases,
     owners,
@@ -43,6 +44,7 @@ from sender.services.holds import InvalidHold
 from sender.services.sending import WrongState
 from tests import factories
 from tests.processes import await_true
+from tests.scripted_acceptor import Conversation, acceptor
 from tests.services.background import background
 from tests.services.test_sending import at, order, outcomes
 
@@ -453,3 +455,43 @@ def test_destinations_that_fail_hold_a_quarter_of_the_workers_at_most(
     assert not fairness.must_wait(good.pk)
     factories.recorded(bad[2])
     assert not fairness.must_wait(bad[2].pk), "it works again"
+
+
+@pytest.mark.parametrize(("workers", "at_first"), [(1, 4), (2, 1), (4, 3)])
+def test_destinations_that_were_never_tried_leave_a_worker_free(
+    workers: int, at_first: int, settings: Settings
+) -> None:
+    settings.WORKERS = workers
+    untried = [factories.destination(f"new {number}") for number in range(4)]
+    for number, to in enumerate(untried):
+        assert fairness.must_wait(to.pk) is (number >= at_first)
+        leases.claim_slot(to, owners.owner_name())
+    good = factories.destination("good")
+    factories.recorded(good)
+    assert not fairness.must_wait(good.pk)
+
+
+def test_what_works_is_sent_while_new_destinations_hang(
+    store: Store, tmp_path: Path, settings: Settings
+) -> None:
+    settings.WORKERS = 3
+    heartbeat.beat("test", "sender")
+    over = threading.Event()
+
+    def hang(_: Conversation) -> None:
+        over.wait(60)
+
+    good = slow(store, name="good")
+    factories.recorded(good)
+    folder = write_studies(tmp_path / "in", 1)
+    with acceptor(hang) as hanging:
+        new = [
+            factories.destination(f"new {n}", port=hanging.port, acse_timeout=60) for n in range(3)
+        ]
+        waiting = [planned(to, folder) for to in new]
+        send = planned(good, folder)
+        with background(workers=3):
+            await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the good one's end", 30)
+            assert len(hanging.conversations) == 2
+            assert {state_of(one) for one in waiting} <= {SendState.QUEUED, SendState.RUNNING}
+            over.set()

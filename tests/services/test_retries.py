@@ -26,7 +26,7 @@ from sender.models import (
     SendState,
 )
 from sender.negotiation import retry
-from sender.services import again, engine, gate, holds, planner, probing
+from sender.services import again, engine, gate, holds, planner, probing, sending
 from sender.services.again import Subset
 from sender.services.gate import By
 from sender.services.sending import WrongState
@@ -467,6 +467,18 @@ def failed_send(to: Destination, folder: Path) -> Send:
     return send
 
 
+def test_the_demo_that_refuses_us_on_purpose_holds_nothing_once_nothing_waits(
+    pacs: Destination, folder: Path, settings: Settings
+) -> None:
+    settings.DEMO_PORT = pacs.port
+    failed_send(pacs, folder)
+    assert not Hold.objects.active().exists()
+    waiting = planned(pacs, folder)
+    engine.work(pacs.pk)
+    assert Hold.objects.active().get().kind == HoldKind.BLOCKED
+    assert outcomes(waiting) == {"pending": 9}
+
+
 def test_a_part_of_what_failed_is_retried(
     pacs: Destination, profiles: dict[str, Profile], folder: Path
 ) -> None:
@@ -487,6 +499,44 @@ def test_a_part_of_what_failed_is_retried(
     assert entry.facts == {
         "instances": 3, "outcomes": ["failed", "unknown"], "study": "1.2.3.826.1",
     }  # fmt: skip
+
+
+def left_unknown(folder: Path) -> Send:
+    """Return an ended send of which the peer may hold an instance: it reset when it had that."""
+
+    def store(conversation: Conversation) -> None:
+        conversation.read_request()
+        conversation.reset()
+
+    with acceptor(accepting(store)) as running:
+        send = planned(scripted(running.port), folder, retries=0)
+        run_to_the_end(send)
+    assert outcomes(send) == {"unknown": 1, "failed": 2}
+    return send
+
+
+def test_what_may_be_stored_stays_unknown_when_a_retry_by_hand_finds_no_file(
+    profiles: dict[str, Profile], receiver: Receiver, tmp_path: Path
+) -> None:
+    send = left_unknown(write_studies(tmp_path / "in", 1))
+    Path(SendItem.objects.get(send=send, outcome="unknown").file.path).unlink()
+    profiles["OTHER"] = WORKS
+    Destination.objects.update(port=receiver.port, ae_title="OTHER")
+    again.retry_failed(send, "anna")
+    run_to_the_end(send)
+    assert outcomes(send) == {"sent": 2, "unknown": 1}
+    reason = SendItem.objects.get(send=send, outcome="unknown").reason
+    assert "the peer may have stored it" in reason
+    assert "file" in reason
+
+
+def test_what_may_be_stored_stays_unknown_when_its_retry_is_cancelled(tmp_path: Path) -> None:
+    send = left_unknown(write_studies(tmp_path / "in", 1))
+    reason = send.items.get(outcome="unknown").reason
+    again.retry_failed(send, "anna")
+    sending.cancel_send(send, "anna")
+    assert outcomes(send) == {"unknown": 1, "cancelled": 2}
+    assert send.items.get(outcome="unknown").reason == reason != ""
 
 
 def test_a_retry_by_hand_calls_a_destination_at_once_that_could_not_be_reached(

@@ -74,6 +74,7 @@ NEEDS = {
     "send_command": "operate",
     "send_again": "operate",
     "send_retry": "operate",
+    "send_retry_part": "operate",
     "send_priority": "operate",
     "send_override": "operate",
     "pause_all": "operate",

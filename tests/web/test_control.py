@@ -9,6 +9,8 @@ from django.test import Client
 from django.utils import timezone
 
 from sender.models import (
+    AssociationAttempt,
+    AuditEntry,
     ContextTemplate,
     Destination,
     DestinationPace,
@@ -20,8 +22,11 @@ from sender.models import (
     SendBatch,
     SendItem,
     SendState,
+    SourceKind,
+    StudyPart,
 )
 from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.stalls import Whose
 from sender.services import holds, interning
 from tests import factories
 from tests.web.test_pages import text
@@ -66,6 +71,29 @@ def running(send: Send, **facts: object) -> Send:
     SendBatch.objects.filter(send=send).update(state="ready")
     send.refresh_from_db()
     return send
+
+
+def test_a_running_send_shows_its_associations_and_whose_a_stall_is(
+    as_role: SignIn, send: Send
+) -> None:
+    address = f"/sends/{running(send).pk}/progress/"
+    assert "Associations at work" not in text(as_role("viewer"), address)
+    open_now = AssociationAttempt.objects.filter(uid=factories.open_attempt(send.destination))
+    open_now.update(send=send)
+    page = text(as_role("viewer"), address)
+    assert "Associations at work" in page
+    assert "It is being opened." in page
+    open_now.update(answer=b"\x02")
+    assert "It moves." in text(as_role("viewer"), address)
+    since = timezone.now() - timedelta(seconds=90)
+    open_now.update(stall=Whose.NETWORK.value, stalled_since=since)
+    page = text(as_role("viewer"), address)
+    assert "The network does not deliver" in page
+    assert "For 90." in page
+    assert since.isoformat() in page
+    assert "It moves." not in page
+    open_now.update(closed_at=timezone.now())
+    assert "Associations at work" not in text(as_role("viewer"), address)
 
 
 @pytest.mark.parametrize("address", ["/", "/sends/", "/history/", "/password/", "/destinations/1/"])
@@ -170,7 +198,7 @@ def test_a_window_is_overridden(as_role: SignIn, send: Send) -> None:
 def test_a_group_of_failures_is_retried_alone(as_role: SignIn, send: Send) -> None:
     client = as_role("operator")
     page = text(client, f"/sends/{send.pk}/")
-    assert page.count(f'action="/sends/{send.pk}/retry-some/"') == 2
+    assert page.count(f'action="/sends/{send.pk}/retry-some/"') == 3, "two groups and one kind"
     assert "The peer is out of resources (A7xx)." in page
     assert "retry-some" not in text(as_role("viewer"), f"/sends/{send.pk}/")
     client.post(f"/sends/{send.pk}/retry-some/", {"outcome": "failed", "reason": "odd"})
@@ -178,6 +206,76 @@ def test_a_group_of_failures_is_retried_alone(as_role: SignIn, send: Send) -> No
     assert "1 instances are tried again." in text(client, f"/sends/{send.pk}/")
     client.post(f"/sends/{send.pk}/retry-some/", {"reason": "odd"})
     assert "Nothing in send" in text(client, f"/sends/{send.pk}/")
+
+
+@pytest.fixture
+def mixed(send: Send) -> Send:
+    """A send whose third instance belongs to another study and SOP class."""
+    kind, _ = SourceKind.objects.get_or_create(
+        sop_class_uid=factories.MR, transfer_syntax_uid=factories.ELE, lossy_code=2
+    )
+    other = StudyPart.objects.create(
+        send=send, kind=kind, study_instance_uid="1.2.826.9", failed=1, bytes=10
+    )
+    send.parts.exclude(pk=other.pk).update(failed=2)
+    SendItem.objects.filter(position=3).update(part=other)
+    return send
+
+
+def pending(send: Send) -> list[int]:
+    return list(send.items.filter(outcome="pending").values_list("position", flat=True))
+
+
+def test_each_incomplete_study_is_retried_by_its_button(as_role: SignIn, mixed: Send) -> None:
+    client = as_role("operator")
+    address = f"/sends/{mixed.pk}/studies/?incomplete=1"
+    page = text(client, address)
+    assert page.count(f'action="/sends/{mixed.pk}/retry-some/"') == 2
+    assert "retry-some" not in text(as_role("auditor"), address)
+    fields = {"study": "1.2.826.9", "outcome": ["failed", "unknown"], "next": address}
+    gone = client.post(f"/sends/{mixed.pk}/retry-some/", fields)
+    assert gone.headers["Location"] == address
+    assert pending(mixed) == [3]
+    page = text(client, address)
+    assert "1 instances are tried again." in page
+    assert page.count(f'action="/sends/{mixed.pk}/retry-some/"') == 1
+
+
+def test_each_kind_of_data_is_retried_by_its_button(as_role: SignIn, mixed: Send) -> None:
+    client = as_role("operator")
+    page = text(client, f"/sends/{mixed.pk}/")
+    assert f'name="sop_class" value="{factories.MR}"' in page
+    fields = {"sop_class": factories.CT, "transfer_syntax": factories.ELE}
+    client.post(f"/sends/{mixed.pk}/retry-some/", fields)
+    assert pending(mixed) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "positions"),
+    [
+        ({"study": "1.2.826.9"}, [3]),
+        ({"sop_class": factories.CT}, [1, 2]),
+        ({"sop_class": factories.MR, "outcome": "failed"}, [3]),
+        ({"transfer_syntax": factories.ELE, "outcome": "any"}, [1, 2, 3]),
+        ({"sop_class": factories.CT, "study": "1.2.826.9"}, []),
+        ({"outcome": "unknown"}, []),
+        ({"study": "none"}, []),
+        ({"sop_class": "1.2.3"}, []),
+    ],
+)
+def test_a_part_is_retried_by_study_class_syntax_and_outcome(
+    chosen: dict[str, str], positions: list[int], as_role: SignIn, mixed: Send
+) -> None:
+    client = as_role("operator")
+    address = f"/sends/{mixed.pk}/retry-part/"
+    assert address in text(client, f"/sends/{mixed.pk}/")
+    assert "MR Image Storage" in text(client, address)
+    done = client.post(address, chosen)
+    assert done.status_code == (302 if positions else 200)
+    assert pending(mixed) == positions
+    if positions:
+        entry = AuditEntry.objects.get(action="send.retry")
+        assert entry.facts["instances"] == len(positions)
 
 
 def test_a_send_is_sent_again_only_with_a_reason(as_role: SignIn, send: Send) -> None:

@@ -3,13 +3,14 @@
 import threading
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import connection
 
-from sender.analytics.sends import progress
+from sender.analytics.sends import at_work, progress
 from sender.management import send_options
 from sender.management.base import ConcordatCommand
 from sender.models import (
@@ -24,6 +25,7 @@ from sender.models import (
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
 from sender.negotiation.selection import InvalidSelection
+from sender.negotiation.stalls import SAID
 from sender.services import (
     engine,
     expectations,
@@ -203,9 +205,22 @@ class Waiting:
         """Nobody knows when it ends; a breaker and a window always do."""
         self._polls = 0
         self._told = ""
+        self._stalls: set[datetime] = set()
 
     def look(self) -> list[str]:
-        """Return what is to be said and has not been: at the second look, as things settle."""
+        """Return what is to be said and has not been."""
+        return [*self._new_stalls(), *self._new_closing()]
+
+    def _new_stalls(self) -> Iterator[str]:
+        """Yield whose a stall is, when one begins."""
+        for association in at_work(self.send):
+            since, whose = association.stalled_since, association.stall
+            if since is not None and whose is not None and since not in self._stalls:
+                self._stalls.add(since)
+                yield f"An association with {self.send.destination} stalls. {SAID[whose]}"
+
+    def _new_closing(self) -> list[str]:
+        """Return what keeps the send back: at the second look, as things settle."""
         closed = self._closed()
         self._polls = self._polls + 1 if closed else 0
         if closed is None or self._polls < 2:
