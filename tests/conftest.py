@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from pytest_django import DjangoDbBlocker
 
 hypothesis_settings.register_profile("concordat", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("concordat")
@@ -68,44 +69,30 @@ def _fresh_memory() -> Iterator[None]:
     installation.site_zone.cache_clear()
 
 
-@pytest.fixture
-def live_db(transactional_db: None) -> Iterator[None]:
-    """A database whose commits other threads and processes see, emptied through the gate."""
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """The database of all tests of this process, in place of pytest-django's."""
+    from django.db import connections
+
+    from tests import databases
+
+    with django_db_blocker.unblock():
+        databases.begin()
     yield
-    from django.db import connection, transaction
-
-    from sender.models.audit import RetentionGate
-    from sender.models.triggers import APPEND_ONLY
-
-    with transaction.atomic(), connection.constraint_checks_disabled():
-        RetentionGate.objects.create(reason="end of a test")
-        if connection.vendor == "sqlite":
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA defer_foreign_keys = ON")
-                for table in APPEND_ONLY:
-                    cursor.execute(f"DELETE FROM {table}")
-                for table in _REFERRING:
-                    cursor.execute(f"DELETE FROM {table}")
+    with django_db_blocker.unblock():
+        connections.close_all()
 
 
-_REFERRING = (
-    "sender_negotiationday",
-    "sender_definitionlistsyntax",
-    "sender_resultlistoutcome",
-    "sender_resultlistsyntaxoutcome",
-    "sender_enquiry",
-    "sender_schedulerun",
-    "sender_scheduletarget",
-    "sender_schedule",
-    "sender_itemcopy",
-    "sender_senditem",
-    "sender_studypart",
-    "sender_associationattempt",
-    "sender_sendbatch",
-    "sender_send",
-    "sender_listingentry",
-    "sender_listingstudy",
-    "sender_listedpath",
-    "sender_listing",
-    "sender_sourcefile",
-)
+@pytest.fixture
+def live_db(
+    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """A database whose commits other threads and processes see; it is renewed afterwards."""
+    from tests import databases
+
+    assert not {"db", "transactional_db"} & set(request.fixturenames), "one kind of database"
+    with django_db_blocker.unblock():
+        yield
+        databases.renew()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import factories
-from tests.processes import MANAGE, Site, await_true, free_port, make_site
+from tests.processes import MANAGE, Site, await_true, free_port, make_migrated_site
 
 pytestmark = pytest.mark.slow
 INSTANCES = 120
@@ -64,8 +64,7 @@ def test_kills_in_the_middle_lose_nothing_and_repeat_next_to_nothing(tmp_path: P
     for number in range(INSTANCES):
         factories.write_instance(tmp_path / "in" / f"{number}.dcm", sop_instance=f"1.2.3.{number}")
     port, log = free_port(), tmp_path / "received.jsonl"
-    site = make_site(tmp_path)
-    assert site.run("migrate", "-v0").returncode == 0
+    site = make_migrated_site(tmp_path)
     add = ("destination", "add", "slow", "--ae-title", "DEMO_SLOW", "--address", "127.0.0.1")
     assert site.run(*add, "--port", str(port), "--retries", "9").returncode == 0
     chance = random.Random(7)

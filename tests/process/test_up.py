@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import MANAGE, Site, await_true, make_site
+from tests.processes import MANAGE, Site, await_true, make_migrated_site, make_site
 
 pytestmark = pytest.mark.slow
 
@@ -101,8 +101,8 @@ def test_a_missing_database_is_one_sentence(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_database_of_a_newer_version_is_refused(site: Site) -> None:
-    assert site.run("migrate", "-v0").returncode == 0
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    site = make_migrated_site(tmp_path)
     path = Path(site.environment["CONCORDAT_DATA_DIR"]) / "concordat.sqlite3"
     database = sqlite3.connect(path)
     database.execute(
@@ -132,8 +132,8 @@ def test_a_wrong_setting_is_told_with_its_remedy(tmp_path: Path) -> None:
     assert "CONCORDAT_RETRY_BASE_SECONDS" in done.stderr
 
 
-def test_a_senders_stop_is_in_order(site: Site) -> None:
-    assert site.run("migrate", "-v0").returncode == 0
+def test_a_senders_stop_is_in_order(tmp_path: Path) -> None:
+    site = make_migrated_site(tmp_path)
     with site.running([*MANAGE, "sender", "--workers", "1"]) as sender:
         await_true(lambda: site.processes("cluster ui"), "the clusters")
         sender.send_signal(signal.SIGTERM)
