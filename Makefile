@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-installed
 TEST_STAMP := $(VENV)/.test-installed
 PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 3
+PARALLEL := -n $(WORKERS) --dist loadgroup
 
 .PHONY: run test test-fast check bench format clean
 
@@ -14,12 +16,12 @@ run: $(RUN_STAMP)
 BOTH_DATABASES := tests/models tests/services tests/analytics tests/web
 
 test: $(TEST_STAMP)
-	CONCORDAT_TEST_DATABASE=postgresql $(PYTEST) -q $(BOTH_DATABASES)
-	$(PYTEST) -m "not browser"
+	CONCORDAT_TEST_DATABASE=postgresql $(PYTEST) -q $(PARALLEL) $(BOTH_DATABASES)
+	$(PYTEST) $(PARALLEL) -m "not browser"
 	$(PYTEST) -m browser
 
 test-fast: $(TEST_STAMP)
-	$(PYTEST) -q -m "not peers and not browser and not slow"
+	$(PYTEST) -q $(PARALLEL) -m "not peers and not browser and not slow"
 
 check: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ CONCORDAT_REQUIRE_PEERS=1 that is a failure instead.
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -21,33 +22,50 @@ _NEEDS = {
     "peers": {"storescp": "dcmtk", "dcmqrscp": "dcmtk", "Orthanc": "orthanc"},
     "browser": {"chromium": "chromium"},
 }
-_missing: dict[str, str] = {}
+_TOGETHER = {"tests/process/": "processes", "tests/browser/": "browser"}
+"""Tests that one worker runs one after another: a whole site keeps a machine busy."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, or fail, what needs a program that is not here."""
+    """Put tests of whole sites together."""
+    for item in items:
+        for folder, group in _TOGETHER.items():
+            if item.nodeid.startswith(folder):
+                item.add_marker(pytest.mark.xdist_group(group))
+
+
+@cache
+def _missing() -> dict[str, str]:
+    """Return what has to be installed, by the mark of the tests that need it."""
+    found = {}
     for marker, programs in _NEEDS.items():
-        lacking = {package for name, package in programs.items() if not _find(name)}
-        marked = [item for item in items if item.get_closest_marker(marker)]
-        if not lacking or not marked:
-            continue
-        _missing[marker] = f"apt-get install {' '.join(sorted(lacking))}"
-        if os.environ.get("CONCORDAT_REQUIRE_PEERS") == "1":
-            pytest.exit(f"Tests marked {marker} can't run: {_missing[marker]}", returncode=1)
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason=_missing[marker]))
+        if lacking := {package for name, package in programs.items() if not _find(name)}:
+            found[marker] = f"apt-get install {' '.join(sorted(lacking))}"
+    return found
 
 
 def _find(program: str) -> str | None:
     return shutil.which(program) or shutil.which(f"/usr/sbin/{program}")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail, what needs a program that is not here."""
+    for marker, remedy in _missing().items():
+        if item.get_closest_marker(marker):
+            if os.environ.get("CONCORDAT_REQUIRE_PEERS") == "1":
+                pytest.fail(f"Tests marked {marker} can't run: {remedy}", pytrace=False)
+            pytest.skip(remedy)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say loudly what was not tested."""
-    for marker, remedy in _missing.items():
-        terminalreporter.write_line(
-            f"!!! NOT TESTED: everything marked '{marker}'. To test it: {remedy}", red=True
-        )
+    reasons = "".join(str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
+    for marker, remedy in _missing().items():
+        if remedy in reasons:
+            terminalreporter.write_line(
+                f"!!! NOT TESTED: everything marked '{marker}'. To test it: {remedy}", red=True
+            )
 
 
 @pytest.fixture(autouse=True)

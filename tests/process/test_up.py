@@ -60,7 +60,8 @@ def test_the_first_start_shows_a_link_and_sends_real_files(site: Site) -> None:
         assert up.wait(10) == 0, site.output
 
 
-def test_children_that_are_killed_come_back(site: Site) -> None:
+def test_children_that_are_killed_come_back(tmp_path: Path) -> None:
+    site = make_migrated_site(tmp_path)
     with site.running([*MANAGE, "up", "--no-demo", "--workers", "1"]) as up:
         await_true(lambda: answers(site), "the web server")
         os.kill(site.processes("sender.process.web")[0], signal.SIGKILL)
@@ -70,7 +71,8 @@ def test_children_that_are_killed_come_back(site: Site) -> None:
         assert up.wait(10) == 0
 
 
-def test_nothing_is_left_when_up_itself_was_killed(site: Site) -> None:
+def test_nothing_is_left_when_up_itself_was_killed(tmp_path: Path) -> None:
+    site = make_migrated_site(tmp_path)
     with site.running([*MANAGE, "up", "--workers", "1"]) as up:
         await_true(lambda: answers(site) and site.processes("cluster main"), "the tree")
         os.kill(up.pid, signal.SIGKILL)
