@@ -8,6 +8,9 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
+# Tests start Python some hundred times; compiled once is enough.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-fast check bench format clean
 
 run: $(RUN_STAMP)
