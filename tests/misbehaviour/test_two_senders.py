@@ -20,7 +20,7 @@ from tests.misbehaviour.catalogue import Group, Misbehaviour
 from tests.misbehaviour.dialogue import Dialogue, account
 from tests.misbehaviour.observing import listening
 from tests.misbehaviour.sessions import Authority
-from tests.processes import MANAGE, Site, await_true, make_site
+from tests.processes import MANAGE, Site, await_true, make_migrated_site
 
 pytestmark = pytest.mark.slow
 SENDS, INSTANCES, LIMIT = 4, 12, 2
@@ -57,9 +57,7 @@ class Counting:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A data directory with its database."""
-    made = make_site(tmp_path)
-    assert made.run("migrate", "-v0").returncode == 0
-    return made
+    return make_migrated_site(tmp_path)
 
 
 def add_destination(site: Site, port: int, limit: int) -> None:

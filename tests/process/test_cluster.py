@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Site, await_true, make_site
+from tests.processes import Site, await_true, make_migrated_site
 
 pytestmark = pytest.mark.slow
 COMMAND = [
@@ -21,9 +21,7 @@ PROCESSES = 6
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A migrated site whose demo receiver does not run."""
-    made = make_site(tmp_path)
-    assert made.run("migrate", "-v0").returncode == 0
-    return made
+    return make_migrated_site(tmp_path)
 
 
 def query(site: Site, sql: str) -> list[tuple[object, ...]]:
@@ -113,8 +111,7 @@ def test_workers_end_when_the_main_process_was_killed(site: Site) -> None:
 
 
 def test_it_works_where_processes_are_spawned(tmp_path: Path) -> None:
-    site = make_site(tmp_path, CONCORDAT_START_METHOD="spawn")
-    assert site.run("migrate", "-v0").returncode == 0
+    site = make_migrated_site(tmp_path, CONCORDAT_START_METHOD="spawn")
     make_send(site)
     with site.running(COMMAND) as cluster:
         await_true(lambda: plan_is_made(site), "a plan")

@@ -12,7 +12,7 @@ import pytest
 
 from tests import factories
 from tests.ledger import counts
-from tests.processes import MANAGE, ROOT, Site, await_true, make_site
+from tests.processes import MANAGE, ROOT, Site, await_true, make_migrated_site
 from tests.receiving import ReceiverProcess
 
 pytestmark = pytest.mark.slow
@@ -84,8 +84,7 @@ def test_two_clusters_run_each_schedule_once(tmp_path: Path) -> None:
         factories.write_instance(path, sop_instance=f"1.2.3.{number}", study=f"1.2.826.{number}")
         os.utime(path, (hour_ago, hour_ago))
     receiver = ReceiverProcess(tmp_path / "received.jsonl")
-    site = make_site(tmp_path, CONCORDAT_SOURCE_ROOTS=str(tmp_path))
-    assert site.run("migrate", "-v0").returncode == 0
+    site = make_migrated_site(tmp_path, CONCORDAT_SOURCE_ROOTS=str(tmp_path))
     add = ("destination", "add", "pacs", "--ae-title", "DEMO_SCP", "--address", "127.0.0.1")
     assert site.run(*add, "--port", str(receiver.port)).returncode == 0
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import MANAGE, Site, await_true, make_site
+from tests.processes import MANAGE, Site, await_true, make_migrated_site, make_site
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,8 @@ def test_the_first_start_shows_a_link_and_sends_real_files(site: Site) -> None:
         assert up.wait(10) == 0, site.output
 
 
-def test_children_that_are_killed_come_back(site: Site) -> None:
+def test_children_that_are_killed_come_back(tmp_path: Path) -> None:
+    site = make_migrated_site(tmp_path)
     with site.running([*MANAGE, "up", "--no-demo", "--workers", "1"]) as up:
         await_true(lambda: answers(site), "the web server")
         os.kill(site.processes("sender.process.web")[0], signal.SIGKILL)
@@ -70,7 +71,8 @@ def test_children_that_are_killed_come_back(site: Site) -> None:
         assert up.wait(10) == 0
 
 
-def test_nothing_is_left_when_up_itself_was_killed(site: Site) -> None:
+def test_nothing_is_left_when_up_itself_was_killed(tmp_path: Path) -> None:
+    site = make_migrated_site(tmp_path)
     with site.running([*MANAGE, "up", "--workers", "1"]) as up:
         await_true(lambda: answers(site) and site.processes("cluster main"), "the tree")
         os.kill(up.pid, signal.SIGKILL)
@@ -101,8 +103,8 @@ def test_a_missing_database_is_one_sentence(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_database_of_a_newer_version_is_refused(site: Site) -> None:
-    assert site.run("migrate", "-v0").returncode == 0
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    site = make_migrated_site(tmp_path)
     path = Path(site.environment["CONCORDAT_DATA_DIR"]) / "concordat.sqlite3"
     database = sqlite3.connect(path)
     database.execute(
@@ -132,8 +134,8 @@ def test_a_wrong_setting_is_told_with_its_remedy(tmp_path: Path) -> None:
     assert "CONCORDAT_RETRY_BASE_SECONDS" in done.stderr
 
 
-def test_a_senders_stop_is_in_order(site: Site) -> None:
-    assert site.run("migrate", "-v0").returncode == 0
+def test_a_senders_stop_is_in_order(tmp_path: Path) -> None:
+    site = make_migrated_site(tmp_path)
     with site.running([*MANAGE, "sender", "--workers", "1"]) as sender:
         await_true(lambda: site.processes("cluster ui"), "the clusters")
         sender.send_signal(signal.SIGTERM)

@@ -58,5 +58,11 @@ def recorded(destination: Destination) -> Association:
 
 
 @pytest.fixture(autouse=True)
+def _no_list_of_static_files(settings: Settings) -> None:
+    """Each new client makes a new WhiteNoise, which lists all files unless it looks for each."""
+    settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(autouse=True)
 def _quick_passwords(settings: Settings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
