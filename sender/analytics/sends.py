@@ -238,9 +238,9 @@ def export_rows(send: Send, *, with_identifiers: bool = True) -> Iterator[tuple[
         with_identifiers: with instance UIDs and reasons that name files.
     """
     yield EXPORT_COLUMNS
-    copies = _copies(send) if with_identifiers else {}
     for page in _pages(send):
         comments = _comments(page) if with_identifiers else {}
+        copies = _copies(send, page) if with_identifiers else {}
         for row in page:
             said = row.reason if with_identifiers or row.sop_class else "not a sendable instance"
             also = f"also at {', '.join(copies[row.item_id])}" if row.item_id in copies else ""
@@ -300,11 +300,11 @@ def _comments(page: list[_ExportRow]) -> dict[int, str]:
     }
 
 
-def _copies(send: Send) -> dict[int, list[str]]:
-    """Return the relative paths of further files with the same instance, by item."""
+def _copies(send: Send, page: list[_ExportRow]) -> dict[int, list[str]]:
+    """Return the relative paths of further files with the same instances, by item."""
     found: dict[int, list[str]] = {}
-    rows = ItemCopy.objects.filter(item__send=send).select_related("file__folder").order_by("id")
-    for copy in rows.iterator():
+    rows = ItemCopy.objects.filter(item_id__in=[row.item_id for row in page])
+    for copy in rows.select_related("file__folder").order_by("id").iterator():
         found.setdefault(copy.item_id, []).append(relative_path(copy.file.path, send.sources))
     return found
 

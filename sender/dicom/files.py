@@ -34,12 +34,14 @@ class Entry(NamedTuple):
         relative_path: the path below the source, as text that any page and database takes.
         size: bytes.
         mtime_ns: modification time, nanoseconds since 1970, as the file system tells it.
+        ctime_ns: when anything of it changed last, its rights and its name included.
     """
 
     path: str
     relative_path: str
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -131,7 +133,7 @@ def _listed(entry: os.DirEntry[str], below: int, folders: list[str]) -> Entry | 
 
 def _entry(path: str, relative: str, found: os.stat_result) -> Entry | Unreadable:
     if stat.S_ISREG(found.st_mode):
-        return Entry(path, relative, found.st_size, found.st_mtime_ns)
+        return Entry(path, relative, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     reason = "a link, which is not followed" if stat.S_ISLNK(found.st_mode) else "no regular file"
     return Unreadable(path, relative, reason)
 

@@ -78,7 +78,9 @@ def read_instance(
         common, sop_instance, dataset_at, values = _read(reader, wanted, findings)
     except (part10.NoDicomFile, Malformed) as error:
         instance = _known_instance(findings.values)
-        return Unreadable(path, relative_path, str(error), instance, size, mtime_ns)
+        return Unreadable(
+            path, relative_path, str(error), instance, size, mtime_ns, found.st_ctime_ns
+        )
     kind, study, series, modality, date_ = common
     return ScannedInstance(
         path,
@@ -93,6 +95,7 @@ def read_instance(
         modality,
         date_,
         values,
+        found.st_ctime_ns,
     )
 
 

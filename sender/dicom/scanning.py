@@ -196,7 +196,12 @@ class _Crew:
             except ChildDied:
                 self._forget(child)
         return Unreadable(
-            entry.path, entry.relative_path, FATAL, size=entry.size, mtime_ns=entry.mtime_ns
+            entry.path,
+            entry.relative_path,
+            FATAL,
+            size=entry.size,
+            mtime_ns=entry.mtime_ns,
+            ctime_ns=entry.ctime_ns,
         )
 
     def _forget(self, child: Child | None) -> None:
@@ -233,13 +238,14 @@ def _encode(found: Sequence[Scanned]) -> bytes:
     rows: list[list[object]] = []
     for one in found:
         if isinstance(one, Unreadable):
-            rows.append([one.reason, one.sop_instance, one.size, one.mtime_ns])
+            rows.append([one.reason, one.sop_instance, one.size, one.mtime_ns, one.ctime_ns])
             continue
         kind = (one.kind.sop_class, one.kind.transfer_syntax, one.kind.lossy)
         common = (kind, one.study_instance, one.series_instance, one.modality, one.study_date)
         number = commons.setdefault(common, len(commons))
         values = list(one.values.items())
-        rows.append([number, one.sop_instance, one.size, one.mtime_ns, one.dataset_offset, values])
+        times = (one.mtime_ns, one.ctime_ns)
+        rows.append([number, one.sop_instance, one.size, *times, one.dataset_offset, values])
     return json.dumps([list(commons), rows]).encode()
 
 
@@ -250,9 +256,9 @@ def _decode(entries: Sequence[Entry], answer: bytes) -> list[Scanned]:
 
 
 def _scanned(entry: Entry, row: list[Any], commons: list[tuple[Any, ...]]) -> Scanned:
-    if len(row) == 4:
+    if len(row) == 5:
         return Unreadable(entry.path, entry.relative_path, *row)
-    number, sop_instance, size, mtime_ns, offset, values = row
+    number, sop_instance, size, mtime_ns, ctime_ns, offset, values = row
     kind, study, series, modality, day = commons[number]
     return ScannedInstance(
         entry.path,
@@ -267,6 +273,7 @@ def _scanned(entry: Entry, row: list[Any], commons: list[tuple[Any, ...]]) -> Sc
         modality,
         day,
         dict(values) if values else NO_VALUES,
+        ctime_ns,
     )
 
 

@@ -1,7 +1,9 @@
 """Files as they were scanned, remembered, and the listings that sends share.
 
 A row of `SourceFile` never changes: a file with another size or modification time is another row,
-so that whatever refers to one keeps what was listed. Studies, series and kinds are kept once.
+so that whatever refers to one keeps what was listed. Only the time of its last change moves on when
+the file was read again and holds the same (its rights may have changed). Studies, series and kinds
+are kept once.
 """
 
 import os
@@ -122,6 +124,7 @@ class SourceFile(models.Model):
 
     Attributes:
         mtime_ns: modification time, nanoseconds since 1970.
+        ctime_ns: when anything of the file changed last, which nobody can set back; 0: not known.
         dataset_offset: where the encoded data set begins.
         content_digest: SHA-256 of the encoded data set; null until somebody needed it.
         reason: why it holds no sendable instance, "" if it does.
@@ -133,6 +136,7 @@ class SourceFile(models.Model):
     name = models.TextField()
     size = models.PositiveBigIntegerField()
     mtime_ns = models.BigIntegerField()
+    ctime_ns = models.BigIntegerField(db_default=0)
     kind = models.ForeignKey(SourceKind, on_delete=models.PROTECT, related_name="+", db_index=False)
     series = models.ForeignKey(
         SourceSeries, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
@@ -145,7 +149,8 @@ class SourceFile(models.Model):
     class Meta:
         constraints = (
             models.UniqueConstraint(
-                name="source_file_once", fields=("folder", "name", "size", "mtime_ns")
+                name="source_file_once",
+                fields=("folder", "name", "size", "mtime_ns", "ctime_ns"),
             ),
         )
         indexes = (

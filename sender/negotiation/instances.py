@@ -35,6 +35,8 @@ class ScannedInstance:
         modality: Modality (0008,0060), "" if absent.
         study_date: Study Date (0008,0020) as YYYYMMDD, "" if absent or no date.
         values: the text of the attributes that the scan was asked for, by tag; only for filters.
+        ctime_ns: when anything of the file changed last, as the file system tells it; 0: not known.
+            What is sent need not have it still: it changes with a file's rights, too.
     """
 
     path: str
@@ -49,6 +51,7 @@ class ScannedInstance:
     modality: str = ""
     study_date: str = ""
     values: Mapping[int, str] = field(default_factory=dict, hash=False)
+    ctime_ns: int = 0
 
     @property
     def dataset_length(self) -> int:
@@ -66,7 +69,7 @@ class Unreadable:
         reason: one clause in the user's words, without patient data: "not a DICOM file", …
         sop_instance: its SOP Instance UID where it could be read, else "".
         size: bytes of the whole file; 0 if it is no regular file or can't be looked at.
-        mtime_ns: its modification time, as of an instance; 0 likewise.
+        mtime_ns, ctime_ns: as of an instance; 0 likewise.
     """
 
     path: str
@@ -75,3 +78,4 @@ class Unreadable:
     sop_instance: str = ""
     size: int = 0
     mtime_ns: int = 0
+    ctime_ns: int = 0

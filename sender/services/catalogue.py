@@ -24,9 +24,14 @@ NO_KIND = DataKind("", "", None)
 MOST_KEPT = 200_000
 """Of each sort of rows whose ids are kept in memory."""
 NAMES_PER_QUERY = 900
-_KEY = ("folder_id", "name", "size", "mtime_ns")
+_KEY = ("folder_id", "name", "size", "mtime_ns", "ctime_ns")
 _FACTS = ("kind_id", "series_id", "sop_instance_uid", "dataset_offset", "reason")
-_KNOWN = ("name", "size", "mtime_ns", "id", "kind_id", "series_id", "sop_instance_uid", "reason")
+_KNOWN = (
+    "name", "size", "mtime_ns", "ctime_ns", "id", "kind_id", "series_id", "sop_instance_uid",
+    "reason",
+)  # fmt: skip
+_Key = tuple[int, str, int, int, int]
+_Facts = tuple[int, int | None, str, int, str]
 _T = TypeVar("_T")
 
 
@@ -64,10 +69,13 @@ class Catalogue:
     _studies: dict[str, tuple[int, str]] = field(default_factory=dict)
     _series: dict[tuple[int, str, str], int] = field(default_factory=dict)
     _series_by_id: dict[int, SeriesFacts] = field(default_factory=dict)
+    _touched: dict[str, int] = field(default_factory=dict)
+    """Files of the last look-up, by path, of which only the time of the last change is another."""
 
     def known(self, entries: Iterable[Entry]) -> dict[str, Remembered]:
         """Return the files among the entries that look as they did when they were scanned."""
         self._make_room()
+        self._touched.clear()
         folders: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
         for entry in entries:
             folder, name = os.path.split(entry.path)
@@ -77,6 +85,8 @@ class Catalogue:
         for folder, names in folders.items():
             if folder in self._folders:
                 found |= self._known_in(self._folders[folder], names)
+        for path in found.keys() & self._touched.keys():
+            del self._touched[path]
         self._find_series({row.series_id for row in found.values() if row.series_id is not None})
         return found
 
@@ -84,14 +94,19 @@ class Catalogue:
         found = {}
         for part in _parts(names):
             rows = SourceFile.objects.filter(folder_id=folder_id, name__in=part)
-            for name, size, mtime_ns, *rest, reason in rows.values_list(*_KNOWN):
+            for name, size, mtime_ns, ctime_ns, *rest, reason in rows.values_list(*_KNOWN):
                 entry = names[name]
                 file_id, kind_id, series_id, uid = rest
-                is_same = size == entry.size and mtime_ns == entry.mtime_ns
+                if size != entry.size or mtime_ns != entry.mtime_ns:
+                    continue
                 is_whole = series_id is not None or reason  # rows of earlier versions have neither
-                if is_same and is_whole and CANT_BE_READ not in reason:
-                    series = None if reason else series_id
-                    found[entry.path] = Remembered(file_id, kind_id, series, size, uid)
+                if not is_whole or CANT_BE_READ in reason:
+                    continue
+                if ctime_ns != entry.ctime_ns:
+                    self._touched[entry.path] = max(file_id, self._touched.get(entry.path, 0))
+                    continue
+                series = None if reason else series_id
+                found[entry.path] = Remembered(file_id, kind_id, series, size, uid)
         return found
 
     def learn(self, found: Sequence[Found]) -> None:
@@ -112,10 +127,11 @@ class Catalogue:
         `learn` must have seen them.
         """
         rows = {self._key(one): self._facts(one) for one in found}
-        ids = upsert_rows(
+        ids = self._renew(found, rows) if self._touched else {}
+        ids |= upsert_rows(
             SourceFile,
             (*_KEY, *_FACTS),
-            [(*key, *rows[key]) for key in sorted(rows)],
+            [(*key, *rows[key]) for key in sorted(rows) if key not in ids],
             key=_KEY,
             changed=_FACTS,
         )
@@ -126,6 +142,40 @@ class Catalogue:
             series = None if reason else series_id
             remembered.append(Remembered(ids[key], kind_id, series, one.size, uid))
         return remembered
+
+    def _renew(self, found: Sequence[Found], rows: Mapping[_Key, _Facts]) -> dict[_Key, int]:
+        """Let rows whose files hold what they held take the new time; return their ids.
+
+        What another file was put in the place of, size and modification time alike, is not among
+        them, and becomes a row of its own; nor is what another scan has renewed meanwhile.
+        """
+        asked = {
+            self._touched[one.path]: self._key(one) for one in found if one.path in self._touched
+        }
+        same: dict[_Key, int] = {}
+        for part in _parts(asked):
+            keys = [asked[file_id] for file_id in part]
+            renewed = SourceFile.objects.filter(
+                folder_id__in={key[0] for key in keys},
+                name__in=[key[1] for key in keys],
+                ctime_ns__in={key[4] for key in keys},
+            )
+            taken = set(renewed.values_list(*_KEY))
+            then = SourceFile.objects.filter(pk__in=part)
+            for file_id, *was in then.values_list("id", "size", "mtime_ns", *_FACTS):
+                key = asked[file_id]
+                if key not in taken and tuple(was) == (*key[2:4], *rows[key]):
+                    same[key] = file_id
+        # Its pixels may be others nevertheless, so that its digest is not known any more.
+        SourceFile.objects.bulk_update(
+            [
+                SourceFile(pk=number, ctime_ns=key[4], content_digest=None)
+                for key, number in sorted(same.items())
+            ],
+            ("ctime_ns", "content_digest"),
+            batch_size=300,
+        )
+        return same
 
     def study_id(self, row: Remembered) -> int | None:
         """Return the row of the study that a file belongs to; None if it holds no instance."""
@@ -168,11 +218,11 @@ class Catalogue:
             self._kinds_by_id[kind_id] = SourceKind.objects.get(pk=kind_id).kind
         return self._kinds_by_id[kind_id]
 
-    def _key(self, one: Found) -> tuple[int, str, int, int]:
+    def _key(self, one: Found) -> _Key:
         folder, name = os.path.split(one.path)
-        return self._folders[folder], stored_path(name), one.size, one.mtime_ns
+        return self._folders[folder], stored_path(name), one.size, one.mtime_ns, one.ctime_ns
 
-    def _facts(self, one: Found) -> tuple[int, int | None, str, int, str]:
+    def _facts(self, one: Found) -> _Facts:
         if isinstance(one, Unreadable):
             return self._kinds[NO_KIND], None, one.sop_instance, 0, _clean(one.reason)[:400]
         series_id = self._series[self._series_key(one)]

@@ -36,7 +36,7 @@ def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"12345")
     os.utime(path, ns=(1, 1_700_000_000_123_456_789))
     (entry,) = list_files(str(tmp_path))
-    assert entry == Entry(str(path), "x", 5, path.stat().st_mtime_ns)
+    assert entry == Entry(str(path), "x", 5, path.stat().st_mtime_ns, path.stat().st_ctime_ns)
 
 
 def test_a_source_that_is_a_file_is_listed_whatever_the_patterns_say(tmp_path: Path) -> None:

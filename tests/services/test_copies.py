@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from sender.analytics import sends as accounts
 from sender.dicom import files
 from sender.models import Listing, ListingEntry, SourceFile
-from sender.services import copies, listing
+from sender.services import copies, listing, planner
 from sender.services.listing import ScanEnd
 from tests import factories
 from tests.services.test_listing import scan, scanned
+from tests.services.test_sending import order
 
 pytestmark = pytest.mark.django_db
 
@@ -128,3 +130,25 @@ def test_a_large_group_is_marked_in_parts(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(copies, "CHUNK", 5)
     found = scanned(tmp_path)
     assert list(standings(found).values()).count("copy") == 11
+
+
+def test_the_account_names_copies_page_by_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "_PAGE", 2)
+    for number in range(5):
+        path = factories.write_instance(
+            tmp_path / f"{number}.dcm", sop_instance=f"1.2.{number}", study="1.2.826"
+        )
+        if number % 2 == 0:
+            shutil.copy(path, tmp_path / f"{number}.copy")
+    send = order(factories.destination(), tmp_path)
+    planner.plan_send(send.pk)
+    rows = {row[0]: row[4] for row in list(accounts.export_rows(send))[1:]}
+    assert rows == {
+        "1.2.0": "also at 0.dcm",
+        "1.2.1": "",
+        "1.2.2": "also at 2.dcm",
+        "1.2.3": "",
+        "1.2.4": "also at 4.dcm",
+    }

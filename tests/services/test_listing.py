@@ -109,6 +109,39 @@ def test_a_file_with_another_time_of_change_is_read_again(tmp_path: Path) -> Non
     assert scanned(tmp_path).opened == 1
 
 
+def test_a_file_replaced_by_one_with_the_same_size_and_times_is_read_again(tmp_path: Path) -> None:
+    path = factories.write_instance(tmp_path / "a.dcm", sop_instance="1.2.1")
+    factories.write_instance(tmp_path / "b.dcm", sop_instance="1.2.2")
+    scanned(tmp_path)
+    was = path.stat()
+    other = factories.write_instance(tmp_path / "new", sop_instance="1.2.3")
+    os.utime(other, ns=(was.st_atime_ns, was.st_mtime_ns))
+    other.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+    found = scanned(tmp_path)
+    assert found.opened == 1
+    uids = {entry.file.sop_instance_uid for entry in ListingEntry.objects.filter(listing=found)}
+    assert uids == {"1.2.2", "1.2.3"}
+    assert SourceFile.objects.filter(sop_instance_uid="1.2.1").exists(), "what was sent stays told"
+    assert scanned(tmp_path).opened == 0
+
+
+def test_a_file_whose_rights_changed_is_read_again_once_and_stays_the_same_row(
+    tmp_path: Path,
+) -> None:
+    paths_made = tree(tmp_path)
+    first = scanned(tmp_path)
+    SourceFile.objects.update(content_digest=b"0" * 32)
+    for path in paths_made[:3]:
+        os.chmod(path, 0o640)
+    second, third = scanned(tmp_path), scanned(tmp_path)
+    assert (second.opened, third.opened) == (3, 0)
+    assert SourceFile.objects.count() == len(paths_made)
+    files = ListingEntry.objects.order_by("number").values_list("file_id", flat=True)
+    assert list(files.filter(listing=first)) == list(files.filter(listing=third))
+    assert SourceFile.objects.filter(content_digest=None).count() == 3
+
+
 def test_what_could_not_be_read_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
