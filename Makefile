@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 run: $(RUN_STAMP)
 	@exec $(BIN)/python manage.py up $(ARGS)
 
-BOTH_DATABASES := tests/models tests/services tests/analytics tests/web
+BOTH_DATABASES := tests/services tests/analytics tests/web
 
 test: $(TEST_STAMP)
 	CONCORDAT_TEST_DATABASE=postgresql $(PYTEST) -q $(PARALLEL) $(BOTH_DATABASES)

@@ -7,7 +7,7 @@ CONCORDAT_REQUIRE_PEERS=1 that is a failure instead.
 import os
 import shutil
 import socketserver
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -28,12 +28,22 @@ _TOGETHER = {"tests/process/": "processes", "tests/browser/": "browser"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests of whole sites together."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put tests of whole sites together; leave out what PostgreSQL has no part in."""
+    if os.environ.get("CONCORDAT_TEST_DATABASE") == "postgresql":
+        apart = [item for item in items if not _asks_for_database(item)]
+        items[:] = [item for item in items if _asks_for_database(item)]
+        config.hook.pytest_deselected(items=apart)
     for item in items:
         for folder, group in _TOGETHER.items():
             if item.nodeid.startswith(folder):
                 item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _asks_for_database(item: pytest.Item) -> bool:
+    fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+    is_marked = item.get_closest_marker("django_db") is not None
+    return is_marked or not {"db", "transactional_db", "live_db"}.isdisjoint(fixtures)
 
 
 @cache

