@@ -1,5 +1,6 @@
 """Pages on which people hold sending back and let it go."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -89,7 +90,7 @@ def test_a_running_send_shows_its_associations_and_whose_a_stall_is(
     open_now.update(stall=Whose.NETWORK.value, stalled_since=since)
     page = text(as_role("viewer"), address)
     assert "The network does not deliver" in page
-    assert "For 90." in page
+    assert re.search(r"For 9\d\.", page), "a busy machine may take some seconds"
     assert since.isoformat() in page
     assert "It moves." not in page
     open_now.update(closed_at=timezone.now())
