@@ -217,9 +217,8 @@ class AtWork:
 
 def at_work(send: Send) -> list[AtWork]:
     """Return the associations of a send that are open now, the oldest first."""
-    open_now = AssociationAttempt.objects.filter(
-        send=send, closed_at__isnull=True, lease_until__gte=timezone.now()
-    ).order_by("started_at", "uid")
+    open_now = AssociationAttempt.objects.filter(send=send, closed_at__isnull=True)
+    open_now = open_now.order_by("started_at", "uid")
     of_it = InstanceAttempt.objects.filter(attempt=OuterRef("pk")).order_by("-number")
     rows = open_now.annotate(
         last=Subquery(of_it.values("number")[:1]),
