@@ -527,6 +527,7 @@ def test_what_was_answered_before_the_break_stays_sent(ending: Script) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_peer_that_stops_reading_is_given_up_without_progress() -> None:
     def script(conversation: Conversation) -> None:
         conversation.stay_silent()

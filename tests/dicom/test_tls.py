@@ -376,6 +376,7 @@ def test_what_a_peer_does_wrong_is_the_same_through_tls(
     assert association.outcome().ended is ended
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose it is")
 def test_a_stall_through_tls_says_whose_it_is(ca_file: str) -> None:
     def script(conversation: Conversation) -> None:

@@ -57,12 +57,14 @@ def test_zip64_prefixes_and_comments_are_read(tmp_path: Path) -> None:
         assert unpacked(tmp_path, content) == {"big": LARGE}
 
 
+@pytest.mark.slow
 def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
     files: list[tuple[str | zipfile.ZipInfo, bytes]] = [(f"{n}", b"") for n in range(65_600)]
     with opened(tmp_path, zipped(files)) as file:
         assert sum(1 for _ in archives.members(file)) == 65_600
 
 
+@pytest.mark.slow
 def test_many_members_need_no_memory(tmp_path: Path) -> None:
     import tracemalloc
 

@@ -148,6 +148,7 @@ def assert_sent_once(send: Send, store: Store) -> None:
     assert len(set(store.stored)) == len(store.stored)
 
 
+@pytest.mark.slow
 def test_a_paused_send_rests_within_10_s_and_goes_on_without_a_loss(
     store: Store, folder: Path
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_cancelled_instance_that_was_cut_off_is_unknown(store: Store, folder: 
     assert outcomes(send) == {"cancelled": 11, "unknown": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [False, True], ids=["one destination", "all sending"])
 def test_a_pause_of_a_destination_or_of_all_holds_until_it_is_ended(
     store: Store, folder: Path, *, whole: bool
@@ -259,6 +261,7 @@ def test_a_pause_needs_a_reason_and_an_end_that_is_to_come() -> None:
         holds.resume(first, "ben")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["destination", "send"])
 def test_a_window_that_closes_in_the_middle_loses_no_attempt(
     store: Store, folder: Path, of: str
@@ -397,6 +400,7 @@ def test_an_inline_send_under_a_persons_pause_is_refused_with_the_reason(
     assert reasons == {("not sent: Sending to pacs is paused by anna: disk change", "held")}
 
 
+@pytest.mark.slow
 def test_a_pause_ends_an_inline_send_that_is_under_way(store: Store, folder: Path) -> None:
     to = slow(store)
     send = order(to, folder)
@@ -421,6 +425,7 @@ def _run_inline(send_id: int) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_an_urgent_send_to_another_destination_takes_the_worker_at_the_border_of_a_batch(
     store: Store, tmp_path: Path
 ) -> None:

@@ -559,6 +559,7 @@ def test_copies_of_what_can_not_be_sent_are_named_too(folder: Path, issued: list
     assert ItemCopy.objects.get(item__send=send).item.outcome == "unsendable"
 
 
+@pytest.mark.slow
 def test_kinds_of_many_contexts_make_several_proposals(folder: Path, issued: list[int]) -> None:
     from sender.negotiation import sop_classes
 

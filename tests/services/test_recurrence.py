@@ -342,6 +342,7 @@ CHANGES = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(ZONES, EXPRESSIONS, CHANGES)
 def test_runs_are_those_that_a_walk_through_all_minutes_finds(

@@ -92,6 +92,7 @@ def run_to_the_end(*sends: Send) -> None:
 # A destination that does not know us
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_know_us_is_waited_for_and_the_send_ends_without_a_hand(
     pacs: Destination, profiles: dict[str, Profile], folder: Path, quickly: None
 ) -> None:
@@ -275,6 +276,7 @@ def test_a_destination_that_comes_back_gets_all_without_a_hand(folder: Path, qui
     assert outcomes(send) == {"sent": 9}
 
 
+@pytest.mark.slow
 def test_a_send_that_was_not_told_otherwise_gives_up_by_the_rule_alone(
     folder: Path, settings: Settings
 ) -> None:
@@ -318,6 +320,7 @@ def test_a_refusal_beside_associations_that_work_stops_nobody(
     assert "1 association instead of 2: The peer rejected" in to.pace.detail
 
 
+@pytest.mark.slow
 def test_a_rejection_without_a_reason_is_tried_once_more_and_then_blocks(
     profiles: dict[str, Profile], pacs: Destination, folder: Path, quickly: None
 ) -> None:
@@ -387,6 +390,7 @@ def test_a_status_that_concerns_the_destination_stops_the_batch(
     assert send.items.filter(outcome="sent").count() == 6 - failed.count()
 
 
+@pytest.mark.slow
 def test_an_instance_that_ends_associations_is_tried_alone_and_stays_unknown(
     folder: Path, quickly: None
 ) -> None:
