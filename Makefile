@@ -7,7 +7,7 @@ RUN_STAMP := $(VENV)/.run-installed
 TEST_STAMP := $(VENV)/.test-installed
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 3
-PARALLEL := -n $(WORKERS) --dist loadgroup
+PARALLEL := -n $(WORKERS)
 
 # Tests start Python some hundred times; compiled once is enough.
 unexport PYTHONDONTWRITEBYTECODE

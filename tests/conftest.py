@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
+from xdist.scheduler import LoadScopeScheduling
 
 hypothesis_settings.register_profile("concordat", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("concordat")
@@ -23,21 +24,37 @@ _NEEDS = {
     "peers": {"storescp": "dcmtk", "dcmqrscp": "dcmtk", "Orthanc": "orthanc"},
     "browser": {"chromium": "chromium"},
 }
-_TOGETHER = {"tests/process/": "processes", "tests/browser/": "browser"}
-"""Tests that one worker runs one after another: a whole site keeps a machine busy."""
+_TOGETHER = (
+    "tests/process/",
+    "tests/browser/",
+    "tests/models/test_migrations.py",
+    "tests/misbehaviour/test_requestor.py::test_what_a_peer_does_wrong",
+)
+"""Tests that one worker runs one after another: whole sites keep a machine busy, and what took
+long to make for several tests is made once."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # has no types
+    """Gives tests to workers one at a time, but those that belong together to one worker.
+
+    pytest-xdist 3.8 loses the names of its own groups (--dist loadgroup) since pytest 9.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((start for start in _TOGETHER if nodeid.startswith(start)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Say who runs what with `-n`."""
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put tests of whole sites together; leave out what PostgreSQL has no part in."""
+    """Leave out what PostgreSQL has no part in."""
     if os.environ.get("CONCORDAT_TEST_DATABASE") == "postgresql":
         apart = [item for item in items if not _asks_for_database(item)]
         items[:] = [item for item in items if _asks_for_database(item)]
         config.hook.pytest_deselected(items=apart)
-    for item in items:
-        for folder, group in _TOGETHER.items():
-            if item.nodeid.startswith(folder):
-                item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _asks_for_database(item: pytest.Item) -> bool:

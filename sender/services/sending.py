@@ -237,7 +237,9 @@ def move_send(
 def finish_if_done(send_id: int) -> SendState | None:
     """End a planned send that has no open batch; return its final state if this call ended it."""
     with transaction.atomic():
-        send = Send.objects.filter(pk=send_id, planned_at__isnull=False).first()
+        # Locked: of two who find that nothing is left, one ends the send.
+        planned = Send.objects.select_for_update(no_key=True)
+        send = planned.filter(pk=send_id, planned_at__isnull=False).first()
         if send is None or send.state in ENDED_STATES or send.state == SendState.DRAFT:
             return None
         if send.control == "pause" and send.state == SendState.QUEUED:

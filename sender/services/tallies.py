@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, F, Q, QuerySet
 
 from sender.models import SendItem, StudyPart
@@ -47,15 +48,37 @@ def move(moves: Iterable[Move]) -> None:
 def change_rows(
     rows: QuerySet[SendItem], before: InstanceOutcome, after: InstanceOutcome, **fields: object
 ) -> int:
-    """Give all rows of one outcome another, counts included; return how many there were."""
+    """Give all rows of one outcome another, counts included; return how many there were.
+
+    Raises:
+        IntegrityError: rows got the first outcome meanwhile; nothing is changed.
+    """
     rows = rows.filter(outcome=before)
-    counted = dict(rows.order_by().values_list("part_id").annotate(n=Count("id")))
-    changed = rows.update(outcome=after, **fields)
-    for part_id, count in sorted(counted.items()):
-        StudyPart.objects.filter(pk=part_id).update(
-            **{before.value: F(before.value) - count, after.value: F(after.value) + count}
-        )
+    with transaction.atomic():
+        counted = _counted_and_locked(rows)
+        changed = rows.update(outcome=after, **fields)
+        if changed != sum(counted.values()):
+            raise IntegrityError("Rows of a send were changed while they were counted.")
+        for part_id, count in sorted(counted.items()):
+            StudyPart.objects.filter(pk=part_id).update(
+                **{before.value: F(before.value) - count, after.value: F(after.value) + count}
+            )
     return changed
+
+
+def _counted_and_locked(rows: QuerySet[SendItem]) -> dict[int, int]:
+    """Count rows by part, and keep others from changing them until the transaction ends.
+
+    Two who change the same rows at once would else both move the counts by them.
+    """
+    locked = rows.order_by().select_for_update(of=("self",), no_key=True).values("part_id")
+    sql, values = locked.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT part_id, COUNT(*) FROM ({sql}) AS locked GROUP BY part_id",  # noqa: S608
+            values,
+        )
+        return dict(cursor.fetchall())
 
 
 def recount(send_id: int) -> int:

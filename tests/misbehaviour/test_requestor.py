@@ -46,7 +46,6 @@ def observed(
     return observe_all((case for case in EVERYTHING if case.group in groups), authority)
 
 
-@pytest.mark.xdist_group("observed")
 @pytest.mark.parametrize("group", Group)
 def test_what_a_peer_does_wrong_is_told_as_it_is(
     group: Group, observed: dict[str, Observed | BaseException], subtests: pytest.Subtests

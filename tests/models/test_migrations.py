@@ -12,7 +12,7 @@ import pytest
 from tests import factories
 from tests.processes import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("migrations")]
+pytestmark = pytest.mark.slow
 BEFORE = """
 import django, json, sys
 django.setup()
