@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from sender.dicom.acceptor import Receiver
 from sender.models import (
@@ -20,10 +20,11 @@ from sender.models import (
     SendItem,
     SendState,
 )
+from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import engine, leases, planner, sending, tallies, transfer
 from sender.services.sending import SendOrder, WrongState
 from tests import factories
-from tests.processes import free_port
+from tests.processes import await_true, free_port
 from tests.services.test_sending import at, order, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
@@ -128,3 +129,34 @@ def test_who_lost_its_batch_gives_nothing_up(folder: Path) -> None:
     assert outcomes(send) == {"pending": INSTANCES}
     batch = SendBatch.objects.get(pk=lease.batch_id)
     assert (batch.state, batch.owner, batch.failures) == (BatchState.RUNNING, "second", 0)
+
+
+def test_rows_that_two_cancel_at_once_are_counted_once(folder: Path) -> None:
+    send = order(factories.destination(port=free_port()), folder, inline=False)
+    planner.plan_send(send.pk)
+    is_first_done, counts = threading.Event(), []
+
+    def cancel() -> int:
+        rows = SendItem.objects.filter(send=send)
+        return tallies.change_rows(rows, InstanceOutcome.PENDING, InstanceOutcome.CANCELLED)
+
+    def first() -> None:
+        with transaction.atomic():
+            counts.append(cancel())
+            is_first_done.set()
+            if connection.vendor == "postgresql":  # SQLite lets the second in when we are through
+                await_true(is_somebody_waiting, "the second", 20)
+
+    def second() -> None:
+        is_first_done.wait(20)
+        counts.append(cancel())
+
+    assert at_once(first, second) == [None, None]
+    assert counts == [INSTANCES, 0]
+    assert tallies.recount(send.pk) == 0
+
+
+def is_somebody_waiting() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
