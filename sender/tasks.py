@@ -1,11 +1,14 @@
 """Door for django-q2: each task takes one id and says whose work it is."""
 
-from sender.services import engine, planner, probing, run_starting
+from sender.services import engine, planner, probing, run_starting, sending
 
 
 def plan_send(send_id: int) -> None:
-    """List the sources of a send and plan it."""
+    """List the sources of a send and plan it; if it was started, begin to send at once."""
     planner.plan_send(send_id)
+    destination_id = sending.destination_of_started(send_id)
+    if destination_id is not None:
+        engine.work(destination_id)
 
 
 def work_for_destination(destination_id: int) -> None:

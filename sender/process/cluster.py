@@ -5,6 +5,8 @@ The cluster `main` also keeps the sender's heartbeat and the engine's tick.
 """
 
 import argparse
+import gc
+import importlib
 import logging
 import multiprocessing
 import os
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import django  # noqa: PLC0415 - reads the environment that _prepare made
 
     django.setup()
+    _load()
     lifeline = Lifeline(with_stdin=options.exit_with_stdin)
     stop_file = Path(os.environ["CONCORDAT_STOP_FILE"])
     stop_file.unlink(missing_ok=True)
@@ -63,6 +66,16 @@ def _prepare(options: argparse.Namespace) -> None:
 
     stop_file = settings.DATA_DIR / f"stop-{os.getpid()}"
     os.environ["CONCORDAT_STOP_FILE"] = str(stop_file)
+
+
+def _load() -> None:
+    """Import what tasks need before workers are forked: it is in memory once, and there at once.
+
+    What is loaded stays, so that collections of garbage need not look at it.
+    """
+    importlib.import_module("sender.tasks")
+    gc.collect()
+    gc.freeze()
 
 
 def _run(lifeline: Lifeline, stop_file: Path, *, with_timers: bool) -> int:

@@ -234,6 +234,14 @@ def move_send(
     return Send.objects.filter(pk=send_id, state__in=allowed).update(state=target) == 1
 
 
+def destination_of_started(send_id: int) -> int | None:
+    """Return to whom a planned send may go now; None if it is not planned, or waits for a start."""
+    started = Send.objects.filter(
+        pk=send_id, planned_at__isnull=False, state=SendState.QUEUED, inline=False
+    )
+    return started.values_list("destination_id", flat=True).first()
+
+
 def finish_if_done(send_id: int) -> SendState | None:
     """End a planned send that has no open batch; return its final state if this call ended it."""
     with transaction.atomic():
