@@ -97,7 +97,7 @@ def test_a_run_sends_to_all_targets_from_one_listing(receiver: Receiver, folder:
         folder,
         pacs(receiver),
         pacs(receiver, "second", ae_title="DEMO_OLD"),
-        windows="mon-fri 20:00-06:00",
+        windows="daily 00:00-24:00",
         priority=7,
         retries=1,
         study_order="newest",
@@ -109,7 +109,7 @@ def test_a_run_sends_to_all_targets_from_one_listing(receiver: Receiver, folder:
     assert {send.listing_id for send in sends} == {run.listing_id}
     for send in sends:
         assert (send.windows, send.zone, send.priority, send.retries, send.study_order) == (
-            "mon-fri 20:00-06:00", "Europe/Berlin", 7, 1, "newest",
+            "daily 00:00-24:00", "Europe/Berlin", 7, 1, "newest",
         )  # fmt: skip
         assert send.only_new
         assert send.finish_by is not None
