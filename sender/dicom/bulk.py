@@ -8,7 +8,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sender.dicom.upper_layer import P_DATA, PDV_HEADER_LENGTH
 from sender.dicom.wire import Buffer
@@ -29,8 +29,7 @@ class SourceFailed(OSError):
     """The file can't be read as it was listed; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileRange:
+class FileRange(NamedTuple):
     """The data set within a file, and how the file looked when it was scanned."""
 
     path: str
@@ -43,8 +42,7 @@ class FileRange:
         return cls(instance.path, instance.dataset_offset, instance.size, instance.mtime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
+class StoreRequest(NamedTuple):
     """One instance to be stored.
 
     Attributes:

@@ -23,7 +23,7 @@ from sender.dicom.dataset import (
 from sender.dicom.layouts import Layout, Layouts
 from sender.dicom.reading import FileReader, InflatingReader
 from sender.negotiation import syntaxes
-from sender.negotiation.instances import DataKind, ScannedInstance, Unreadable
+from sender.negotiation.instances import NO_VALUES, DataKind, ScannedInstance, Unreadable
 from sender.negotiation.sop_classes import MEDIA_STORAGE_DIRECTORY
 from sender.negotiation.uids import is_valid_uid
 
@@ -50,8 +50,6 @@ _LOSSY = {b"00": False, b"01": True}
 _TOLD_BY_CODE_STREAM = frozenset({syntaxes.JPEG_2000, syntaxes.HTJ2K})
 _LONGEST_CODE = 16
 _PADDING = b"\0 "
-NO_VALUES: Mapping[int, str] = {}
-"""Shared by all instances of scans that ask for none; nobody writes to it."""
 
 
 def read_instance(

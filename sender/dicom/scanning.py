@@ -17,8 +17,8 @@ from typing import Any
 from sender.dicom import files
 from sender.dicom.children import Child, ChildDied, serve
 from sender.dicom.files import Entry
-from sender.dicom.identity import NO_VALUES, shared_kind
-from sender.negotiation.instances import ScannedInstance, Unreadable
+from sender.dicom.identity import shared_kind
+from sender.negotiation.instances import NO_VALUES, ScannedInstance, Unreadable
 
 Listed = Entry | Unreadable
 Scanned = ScannedInstance | Unreadable

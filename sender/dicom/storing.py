@@ -7,7 +7,7 @@ This is the hot path: what is done here is done for each of millions of instance
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sender.dicom import dimse
 from sender.dicom.bulk import BLOCK, Framing, Loader, OpenFile, SourceFailed, StoreRequest
@@ -52,13 +52,9 @@ class _Store:
         self, outcome: InstanceOutcome, status: int | None, *, detail: str = ""
     ) -> StoreOutcome:
         """Return what became of it, just now."""
+        seconds = time.monotonic() - self.started - self.held
         return StoreOutcome(
-            outcome,
-            self.request.context_id,
-            status,
-            detail,
-            bytes_sent=self.bytes_sent,
-            seconds=time.monotonic() - self.started - self.held,
+            outcome, self.request.context_id, status, detail, "", (), self.bytes_sent, seconds
         )
 
 
@@ -177,8 +173,8 @@ class Storing:
         outcome = classify_status(response.status)
         if store.was_early and outcome is not InstanceOutcome.FAILED:
             exchange.abort_for("The peer called the instance stored before it had all of it.")
-        return replace(
-            store.ended(outcome, response.status, detail=_detail(outcome, response.status)),
+        ended = store.ended(outcome, response.status, detail=_detail(outcome, response.status))
+        return ended._replace(
             error_comment=response.error_comment,
             offending_elements=response.offending_elements,
         )

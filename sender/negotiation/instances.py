@@ -1,11 +1,14 @@
 """What a scan learns of a file, as values: an instance that could be sent, or why there is none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+NO_VALUES: Mapping[int, str] = MappingProxyType({})
+"""Shared by all instances of scans that ask for none."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataKind:
+class DataKind(NamedTuple):
     """All that decides which presentation context data need.
 
     Attributes:
@@ -19,8 +22,7 @@ class DataKind:
     lossy: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ScannedInstance:
+class ScannedInstance(NamedTuple):
     """A regular file that holds one composite SOP instance, whole to its end.
 
     Attributes:
@@ -50,7 +52,7 @@ class ScannedInstance:
     series_instance: str = ""
     modality: str = ""
     study_date: str = ""
-    values: Mapping[int, str] = field(default_factory=dict, hash=False)
+    values: Mapping[int, str] = NO_VALUES
     ctime_ns: int = 0
 
     @property
@@ -59,8 +61,7 @@ class ScannedInstance:
         return self.size - self.dataset_offset
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """Something at or below a source that is no sendable instance.
 
     Attributes:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from sender.negotiation.contexts import Proposal, ProposedContext
 from sender.negotiation.stalls import Stall
@@ -377,8 +378,7 @@ class InstanceOutcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOutcome:
+class StoreOutcome(NamedTuple):
     """What became of one C-STORE request, PS3.4 annex B.2.3 and PS3.7 section 9.1.1.
 
     Attributes:

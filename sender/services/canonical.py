@@ -13,8 +13,31 @@ Value = str | bytes | int | bool | datetime | date | UUID | None
 
 def digest(*fields: Value) -> bytes:
     """Return the SHA-256 of the canonical bytes of `fields`."""
-    parts = [_text(field) if type(field) is str else _prefixed(field) for field in fields]
-    return hashlib.sha256(VERSION + b"".join(parts)).digest()
+    parts = [VERSION]
+    for field in fields:
+        if type(field) is str:  # as nearly all are
+            content = field.encode()
+            parts += (_text_head(len(content)), content)
+        elif type(field) is int:
+            content = b"%d" % field
+            parts += (_number_head(len(content)), content)
+        else:
+            parts.append(_prefixed(field))
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+@lru_cache(maxsize=1024)
+def _text_head(length: int) -> bytes:
+    return _head(b"s", length)
+
+
+@lru_cache(maxsize=64)
+def _number_head(length: int) -> bytes:
+    return _head(b"i", length)
+
+
+def _head(kind: bytes, length: int) -> bytes:
+    return kind + length.to_bytes(4, "big")
 
 
 def digest_of_all(digests: Iterable[bytes]) -> bytes:
@@ -25,16 +48,10 @@ def digest_of_all(digests: Iterable[bytes]) -> bytes:
     return running.digest()
 
 
-@lru_cache(maxsize=4096)
-def _text(value: str) -> bytes:
-    """Most texts of a run of rows are the same: outcomes, syntaxes, studies."""
-    return _prefixed(value)
-
-
 def _prefixed(value: Value) -> bytes:
     kind, encode = _ENCODERS.get(type(value)) or _encoder(value)
     content = encode(value)
-    return kind + len(content).to_bytes(4, "big") + content
+    return _head(kind, len(content)) + content
 
 
 def _microseconds(value: datetime) -> bytes:

@@ -4,6 +4,7 @@ Measured: 500 rows of ten columns take Django's bulk_create some 60 ms of Python
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection, models
@@ -47,7 +48,10 @@ def _adapters(fields: Sequence[Any]) -> list[tuple[int, Callable[[Any], Any]]]:
     """Return what makes values fit for the database, for the columns that need it."""
 
     def adapter(field: Any) -> Callable[[Any], Any]:
-        return lambda value: field.get_db_prep_save(value, connection)
+        if not isinstance(field.target_field if field.is_relation else field, models.UUIDField):
+            return lambda value: field.get_db_prep_save(value, connection)
+        # Mostly one for all rows.
+        return lru_cache(maxsize=16)(lambda value: field.get_db_prep_save(value, connection))
 
     return [
         (index, adapter(field))

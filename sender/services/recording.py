@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Count, Sum
 from django.utils import timezone
 
 from sender.dicom import upper_layer
@@ -98,8 +99,7 @@ class AttemptFacts:
     batch_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceResult:
+class InstanceResult(NamedTuple):
     """What became of one instance in an association.
 
     Attributes:
@@ -159,27 +159,28 @@ def note_stall(uid: UUID, whose: Whose | None, since: datetime | None) -> None:
 
 def record_instances(uid: UUID, results: Sequence[InstanceResult]) -> None:
     """Write what became of a group of instances; runs in the caller's transaction."""
+    syntaxes = {uid: interning.transfer_syntax_id(uid) for uid in {r.sent_as for r in results}}
     insert_rows(
         InstanceAttempt,
         _INSTANCE_COLUMNS,
         [
             (
                 uid,
-                result.number,
-                result.item_id,
-                result.sop_instance,
-                result.study_instance,
-                result.outcome.context_id,
-                interning.transfer_syntax_id(result.sent_as),
-                result.conversion,
-                result.outcome.outcome.value,
-                result.outcome.status,
-                result.outcome.detail[:_LONGEST_DETAIL],
-                interning.erasable_text_id(result.outcome.error_comment),
-                " ".join(result.outcome.offending_elements)[:200],
-                result.outcome.bytes_sent,
+                number,
+                item_id,
+                sop_instance,
+                study_instance,
+                said.context_id,
+                syntaxes[sent_as],
+                conversion,
+                said.outcome.value,
+                said.status,
+                said.detail[:_LONGEST_DETAIL],
+                interning.erasable_text_id(said.error_comment) if said.error_comment else None,
+                " ".join(said.offending_elements)[:200],
+                said.bytes_sent,
             )
-            for result in results
+            for number, item_id, sop_instance, study_instance, sent_as, conversion, said in results
         ],
     )
 
@@ -256,16 +257,18 @@ def _studies(uid: UUID) -> list[AssociationStudy]:
     """Add up the instances of an association by study."""
     studies: dict[str, AssociationStudy] = {}
     counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for study, status, size in InstanceAttempt.objects.filter(attempt_id=uid).values_list(
-        "study_instance_uid", "status", "bytes"
+    instances = InstanceAttempt.objects.filter(attempt_id=uid).order_by()
+    grouped = instances.values("study_instance_uid", "status").annotate(
+        n=Count("*"), size=Sum("bytes")
+    )
+    for study, status, number, size in grouped.values_list(
+        "study_instance_uid", "status", "n", "size"
     ):
         if study not in studies:
             studies[study] = AssociationStudy(study_instance_uid=study, instances=0, bytes=0)
-        entry = studies[study]
-        entry.instances += 1
-        entry.bytes += size
-        code = NO_STATUS if status is None else f"{status:04X}"
-        counts[study][code] = counts[study].get(code, 0) + 1
+        studies[study].instances += number
+        studies[study].bytes += int(size)
+        counts[study][NO_STATUS if status is None else f"{status:04X}"] = number
     for study, entry in studies.items():
         entry.statuses = dict(sorted(counts[study].items()))
     return [studies[study] for study in sorted(studies)]

@@ -1,17 +1,19 @@
 """What results make of the rows of a send, and how they are committed: in groups, guarded."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from random import random
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F, Q
 from django.utils import timezone
 
-from sender.models import Send, SendItem
+from sender.models import Send, SendItem, SourceFolder, StudyPart
 from sender.models.sources import LOSSY_CODES, real_path
 from sender.negotiation import retry
 from sender.negotiation.instances import DataKind, ScannedInstance
@@ -29,21 +31,24 @@ _COLUMNS = (
     "part_id",
     "attempts",
     "rule",
-    "part__study_instance_uid",
-    "part__kind__sop_class_uid",
-    "part__kind__transfer_syntax_uid",
-    "part__kind__lossy_code",
-    "file__folder__path",
+    "file__folder_id",
     "file__name",
     "file__size",
     "file__mtime_ns",
     "file__dataset_offset",
     "file__sop_instance_uid",
 )
+_PART = (
+    "id",
+    "study_instance_uid",
+    "kind__sop_class_uid",
+    "kind__transfer_syntax_uid",
+    "kind__lossy_code",
+)
+_Row = tuple[int, int, int, str, int, str, int, int, int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class DueItem:
+class DueItem(NamedTuple):
     """A row that may be tried now, with what sending it needs."""
 
     item_id: int
@@ -53,8 +58,7 @@ class DueItem:
     instance: ScannedInstance
 
 
-@dataclass(frozen=True, slots=True)
-class ItemChange:
+class ItemChange(NamedTuple):
     """What a result makes of an item; items with equal changes are written by one UPDATE."""
 
     outcome: InstanceOutcome
@@ -67,8 +71,7 @@ class ItemChange:
     tried: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A change of one pending item."""
 
     item_id: int
@@ -81,37 +84,47 @@ def due_items(batch_id: int) -> Iterator[DueItem]:
     due = Q(retry_at__isnull=True) | Q(retry_at__lte=timezone.now())
     items = SendItem.objects.filter(due, batch_id=batch_id, outcome=InstanceOutcome.PENDING)
     ids = list(items.order_by("attempts", "position").values_list("id", flat=True))
+    known = _Known()
     for start in range(0, len(ids), PAGE):
         chunk = ids[start : start + PAGE]
-        rows = SendItem.objects.filter(pk__in=chunk, outcome=InstanceOutcome.PENDING)
-        found = {row[0]: row for row in rows.order_by().values_list(*_COLUMNS)}
-        yield from (_due(found[item_id]) for item_id in chunk if item_id in found)
+        pending = SendItem.objects.filter(pk__in=chunk, outcome=InstanceOutcome.PENDING)
+        rows: dict[int, _Row] = {row[0]: row for row in pending.order_by().values_list(*_COLUMNS)}
+        known.learn(rows.values())
+        yield from (known.due(rows[item_id]) for item_id in chunk if item_id in rows)
 
 
-def _due(row: Sequence[object]) -> DueItem:
-    item_id, part_id, attempts, rule, study, sop_class, syntax, lossy, folder, name = row[:10]
-    size, mtime_ns, offset, sop_instance = row[10:]
-    path = f"{real_path(str(folder)).rstrip('/')}/{real_path(str(name))}"
-    return DueItem(
-        int(item_id),  # type: ignore[call-overload]
-        int(part_id),  # type: ignore[call-overload]
-        int(attempts),  # type: ignore[call-overload]
-        str(rule),
-        ScannedInstance(
-            path=path,
-            relative_path=str(name),
-            size=int(size),  # type: ignore[call-overload]
-            mtime_ns=int(mtime_ns),  # type: ignore[call-overload]
-            kind=DataKind(str(sop_class), str(syntax), _LOSSY[int(lossy)]),  # type: ignore[call-overload]
-            sop_instance=str(sop_instance),
-            dataset_offset=int(offset),  # type: ignore[call-overload]
-            study_instance=str(study),
-        ),
-    )
+@dataclass(slots=True)
+class _Known:
+    """What the rows of a batch have in common, read once.
+
+    Attributes:
+        parts: study and kind of data by the id of the part.
+        folders: real paths, with a slash at the end.
+    """
+
+    parts: dict[int, tuple[str, DataKind]] = field(default_factory=dict)
+    folders: dict[int, str] = field(default_factory=dict)
+
+    def learn(self, rows: Iterable[_Row]) -> None:
+        """Read what is not known of these rows yet."""
+        parts, folders = {row[1] for row in rows}, {row[4] for row in rows}
+        new = StudyPart.objects.filter(pk__in=parts - self.parts.keys())
+        for part_id, study, sop_class, syntax, lossy in new.values_list(*_PART):
+            self.parts[part_id] = study, DataKind(sop_class, syntax, _LOSSY[lossy])
+        missing = SourceFolder.objects.filter(pk__in=folders - self.folders.keys())
+        for folder_id, path in missing.values_list("id", "path"):
+            self.folders[folder_id] = f"{real_path(path).rstrip('/')}/"
+
+    def due(self, row: _Row) -> DueItem:
+        """Return a row with what sending it needs."""
+        item_id, part_id, attempts, rule, folder, name, size, mtime_ns, offset, uid = row
+        study, kind = self.parts[part_id]
+        path = self.folders[folder] + real_path(name)
+        instance = ScannedInstance(path, name, size, mtime_ns, kind, uid, offset, study)
+        return DueItem(item_id, part_id, attempts, rule, instance)
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(NamedTuple):
     """How an item was tried before.
 
     Attributes:
@@ -132,6 +145,8 @@ def change_of(
         parallel: associations that were open to the destination, this one included.
     """
     outcome = result.outcome
+    if outcome.outcome is InstanceOutcome.SENT and outcome.status == 0x0000:
+        return _sent(result.sent_as, result.conversion)
     unanswered = 1 + _UNANSWERED.get(before.rule, 0)
     decision = retry.after_store(outcome, unanswered=unanswered, parallel=parallel)
     allowed = min(send.allowed_retries, decision.attempts_allowed)
@@ -148,6 +163,19 @@ def change_of(
     return change if outcome.status is not None else untried(before.rule, change)
 
 
+@lru_cache(maxsize=256)
+def _sent(sent_as: str, conversion: str) -> ItemChange:
+    """Return what nearly all results make of their items."""
+    return ItemChange(
+        InstanceOutcome.SENT,
+        "",
+        status=0x0000,
+        rule=retry.after_status(0x0000).rule,
+        sent_as=sent_as,
+        conversion=conversion,
+    )
+
+
 def untried(rule: str, change: ItemChange) -> ItemChange:
     """Return what becomes of an item that we could not send; what may be stored stays unknown.
 
@@ -159,11 +187,11 @@ def untried(rule: str, change: ItemChange) -> ItemChange:
         return change
     if change.outcome is InstanceOutcome.PENDING:
         kept = change.rule if change.rule in retry.UNANSWERED else rule
-        return replace(change, rule=kept)
+        return change._replace(rule=kept)
     if change.outcome not in (InstanceOutcome.FAILED, InstanceOutcome.UNSENDABLE):
         return change
     reason = f"{_MAY_BE_STORED}: {change.reason}"[:600]
-    return replace(change, outcome=InstanceOutcome.UNKNOWN, reason=reason)
+    return change._replace(outcome=InstanceOutcome.UNKNOWN, reason=reason)
 
 
 _MAY_BE_STORED = (
@@ -209,7 +237,7 @@ def write_changes(changes: Iterable[Change], attempt: UUID) -> None:
     alike: defaultdict[ItemChange, list[Change]] = defaultdict(list)
     for one in changes:
         alike[one.change].append(one)
-    moves: list[Move] = []
+    moves: Counter[Move] = Counter()
     for change, members in alike.items():
         SendItem.objects.filter(pk__in=[one.item_id for one in members]).update(
             outcome=change.outcome,
@@ -222,8 +250,7 @@ def write_changes(changes: Iterable[Change], attempt: UUID) -> None:
             attempts=F("attempts") + int(change.tried),
             last_attempt=attempt,
         )
-        moves += [
-            Move(one.part_id, InstanceOutcome.PENDING, change.outcome, change.conversion)
-            for one in members
-        ]
+        for part_id, number in Counter(one.part_id for one in members).items():
+            move = Move(part_id, InstanceOutcome.PENDING, change.outcome, change.conversion)
+            moves[move] += number
     tallies.move(moves)

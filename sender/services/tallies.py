@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, F, Q, QuerySet
@@ -18,8 +18,7 @@ _CONVERSIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """One row that goes from an outcome to another."""
 
     part_id: int
@@ -29,16 +28,20 @@ class Move:
 
 
 def move(moves: Iterable[Move]) -> None:
-    """Move rows between the counts of their parts; parts in one order, so that none deadlock."""
+    """Move rows between the counts of their parts; parts in one order, so that none deadlock.
+
+    Args:
+        moves: one per row; where many are alike, a Counter of them.
+    """
     changes: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for one in moves:
+    for one, number in Counter(moves).items():
         if one.before is one.after:
             continue
         change = changes[one.part_id]
-        change[one.before.value] -= 1
-        change[one.after.value] += 1
+        change[one.before.value] -= number
+        change[one.after.value] += number
         if one.after in DELIVERED and one.conversion in _CONVERSIONS:
-            change[_CONVERSIONS[one.conversion]] += 1
+            change[_CONVERSIONS[one.conversion]] += number
     for part_id, change in sorted(changes.items()):
         fields = {name: F(name) + by for name, by in change.items() if by}
         if fields:

@@ -73,10 +73,10 @@ class Outgoing:
         """Return the request that stores it."""
         scanned = self.item.instance
         return StoreRequest(
-            sop_class=scanned.kind.sop_class,
-            sop_instance=scanned.sop_instance,
-            context_id=self.choice.context_id,
-            source=self.converted.content if self.converted else FileRange.of(scanned),
+            scanned.kind.sop_class,
+            scanned.sop_instance,
+            self.choice.context_id,
+            self.converted.content if self.converted else FileRange.of(scanned),
         )
 
     def discard(self) -> None:
@@ -382,14 +382,15 @@ def _take_result(
 ) -> None:
     passage.number += 1
     run.acknowledged += outcome.status is not None
+    instance = item.instance
     result = recording.InstanceResult(
-        number=passage.number,
-        item_id=item.item_id,
-        sop_instance=item.instance.sop_instance,
-        study_instance=item.instance.study_instance,
-        sent_as=choice.transfer_syntax,
-        conversion=choice.conversion.value,
-        outcome=outcome,
+        passage.number,
+        item.item_id,
+        instance.sop_instance,
+        instance.study_instance,
+        choice.transfer_syntax,
+        choice.conversion.value,
+        outcome,
     )
     run.results.append(result)
     passage.answers.append(outcome)
@@ -399,7 +400,8 @@ def _take_result(
         before = Tried(item.attempts, item.rule)
         change = change_of(run.send, before, result, parallel=passage.in_use)
     run.changes.append(Change(item.item_id, item.part_id, change))
-    _bar(run, item, change)
+    if outcome.outcome is not InstanceOutcome.SENT:
+        _bar(run, item, change)
     if not run.journal.note(result):
         run.written_at = 0.0
 

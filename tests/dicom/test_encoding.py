@@ -6,7 +6,6 @@ import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,7 @@ def test_big_endian_data_stay_as_they_are() -> None:
 
 
 def relabelled(instance: ScannedInstance, syntax: str) -> ScannedInstance:
-    return replace(instance, kind=replace(instance.kind, transfer_syntax=syntax))
+    return instance._replace(kind=instance.kind._replace(transfer_syntax=syntax))
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94", "1.2.3"])
@@ -328,7 +327,7 @@ def test_frames_without_compression_are_taken_out_of_their_fragments(
     odd: bool, tmp_path: Path
 ) -> None:
     native = encapsulated_uncompressed(tmp_path / "x.dcm", odd=odd)
-    instance = replace(scanned(tmp_path / "x.dcm"))
+    instance = scanned(tmp_path / "x.dcm")
     result = read(convert(instance, ELE))
     assert result.PixelData == native + b"\0" * (len(native) % 2)
 

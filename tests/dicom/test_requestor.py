@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
@@ -773,7 +772,7 @@ def test_a_pipe_in_place_of_a_file_hangs_nobody(tmp_path: Path) -> None:
     os.mkfifo(source.path)
     linked = sparse(tmp_path / "z.dcm", 100)
     (tmp_path / "link").symlink_to(linked.path)
-    link = replace(linked, path=str(tmp_path / "link"))
+    link = linked._replace(path=str(tmp_path / "link"))
 
     def script(conversation: Conversation) -> None:
         conversation.accept(ALL)
