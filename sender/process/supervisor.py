@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ GRACE_SECONDS = 9.0
 """After this the children's process groups are killed."""
 POLL_SECONDS = 0.1
 LARGEST_LOG_BYTES = 10 << 20
+_ROOT = str(Path(__file__).resolve().parent.parent.parent)
 
 
 @dataclass(slots=True)
@@ -110,6 +111,7 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=os.name != "nt",
+                env=_with_our_modules(os.environ),
             )
         child.started_at = time.monotonic()
 
@@ -147,6 +149,12 @@ class Supervisor:
 def python_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs one of our modules with this Python."""
     return [sys.executable, "-m", module, *arguments]
+
+
+def _with_our_modules(environment: Mapping[str, str]) -> dict[str, str]:
+    """Let children find our modules from whatever folder this was started in."""
+    path = os.pathsep.join(filter(None, [_ROOT, environment.get("PYTHONPATH", "")]))
+    return {**environment, "PYTHONPATH": path}
 
 
 def _close_input(process: "subprocess.Popen[bytes]") -> None:

@@ -56,6 +56,16 @@ def test_what_a_child_writes_goes_to_its_log(tmp_path: Path) -> None:
         await_true(lambda: "hello" in _read(tmp_path / "child.log"), "a line in the log")
 
 
+def test_children_find_our_modules_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "sender.process.supervisor"]
+    with supervising([Child("child", command)], tmp_path) as reports:
+        await_true(lambda: bool(reports), "the child's end")
+    assert "exit code 0" in reports[0]
+
+
 def test_a_child_ends_when_its_standard_input_does(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
