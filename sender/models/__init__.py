@@ -34,6 +34,7 @@ from sender.models.history import (
     Trigger,
     UnmatchedResult,
 )
+from sender.models.lookups import Among
 from sender.models.rights import ROLES, Right
 from sender.models.rollups import (
     DefinitionListSyntax,
@@ -82,6 +83,7 @@ __all__ = [
     "NO_RESULT_LIST",
     "ROLES",
     "AbstractSyntax",
+    "Among",
     "Association",
     "AssociationAttempt",
     "AssociationPdu",

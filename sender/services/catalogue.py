@@ -27,8 +27,8 @@ NAMES_PER_QUERY = 900
 _KEY = ("folder_id", "name", "size", "mtime_ns", "ctime_ns")
 _FACTS = ("kind_id", "series_id", "sop_instance_uid", "dataset_offset", "reason")
 _KNOWN = (
-    "name", "size", "mtime_ns", "ctime_ns", "id", "kind_id", "series_id", "sop_instance_uid",
-    "reason",
+    "folder_id", "name", "size", "mtime_ns", "ctime_ns", "id", "kind_id", "series_id",
+    "sop_instance_uid", "reason",
 )  # fmt: skip
 _Key = tuple[int, str, int, int, int]
 _Facts = tuple[int, int | None, str, int, str]
@@ -82,22 +82,34 @@ class Catalogue:
             folders[folder][stored_path(name)] = entry
         self._find_folders(folders)
         found: dict[str, Remembered] = {}
+        small: dict[tuple[int, str], Entry] = {}
         for folder, names in folders.items():
-            if folder in self._folders:
-                found |= self._known_in(self._folders[folder], names)
+            folder_id = self._folders.get(folder)
+            if folder_id is not None:
+                small |= {(folder_id, name): entry for name, entry in names.items()}
+            if len(small) >= NAMES_PER_QUERY:
+                found |= self._known_of(small)
+                small = {}
+        found |= self._known_of(small)
         for path in found.keys() & self._touched.keys():
             del self._touched[path]
         self._find_series({row.series_id for row in found.values() if row.series_id is not None})
         return found
 
-    def _known_in(self, folder_id: int, names: Mapping[str, Entry]) -> dict[str, Remembered]:
+    def _known_of(self, asked: Mapping[tuple[int, str], Entry]) -> dict[str, Remembered]:
+        """Look files up by folder and name; files of the same names elsewhere are passed over."""
         found = {}
-        for part in _parts(names):
-            rows = SourceFile.objects.filter(folder_id=folder_id, name__in=part)
-            for name, size, mtime_ns, ctime_ns, *rest, reason in rows.values_list(*_KNOWN):
-                entry = names[name]
+        for part in _parts(asked):
+            rows = SourceFile.objects.filter(
+                folder_id__in={folder_id for folder_id, _ in part},
+                name__in={name for _, name in part},
+            )
+            for folder_id, name, size, mtime_ns, ctime_ns, *rest, reason in rows.values_list(
+                *_KNOWN
+            ):
+                entry = asked.get((folder_id, name))
                 file_id, kind_id, series_id, uid = rest
-                if size != entry.size or mtime_ns != entry.mtime_ns:
+                if entry is None or size != entry.size or mtime_ns != entry.mtime_ns:
                     continue
                 is_whole = series_id is not None or reason  # rows of earlier versions have neither
                 if not is_whole or CANT_BE_READ in reason:
@@ -126,7 +138,8 @@ class Catalogue:
 
         `learn` must have seen them.
         """
-        rows = {self._key(one): self._facts(one) for one in found}
+        keys = [self._key(one) for one in found]
+        rows = {key: self._facts(one) for key, one in zip(keys, found, strict=True)}
         ids = self._renew(found, rows) if self._touched else {}
         ids |= upsert_rows(
             SourceFile,
@@ -136,8 +149,7 @@ class Catalogue:
             changed=_FACTS,
         )
         remembered = []
-        for one in found:
-            key = self._key(one)
+        for key, one in zip(keys, found, strict=True):
             kind_id, series_id, uid, _, reason = rows[key]
             series = None if reason else series_id
             remembered.append(Remembered(ids[key], kind_id, series, one.size, uid))

@@ -5,7 +5,8 @@ another process goes on there, and millions of rows need no more memory than a p
 """
 
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -48,6 +49,7 @@ from sender.services.plan_pages import Lost, PagedPlan, Row, Study
 
 PAGE = 2000
 STUDIES_PER_QUERY = 1000
+STUDIES_TOGETHER = 500
 
 
 class Progress(NamedTuple):
@@ -230,8 +232,8 @@ def _studies(send: Send, done: int) -> Iterator[Study]:
 
 def _write_all(planner: Planner) -> bool:
     """Write the rows of all studies that are left; False if the slice was over before."""
-    for study in _studies(planner.send, planner.progress.studies):
-        for rows in _rows(planner.send, study.study_id, planner.progress):
+    for study, rows in _pages(planner.send, planner.progress):
+        if rows:
             planner.pages.add(study, rows)
             last = rows[-1]
             planner.progress = planner.progress._replace(
@@ -241,17 +243,62 @@ def _write_all(planner: Planner) -> bool:
                 planner.pages.write(planner.progress)
                 if planner.is_over:
                     return False
-        planner.progress = Progress(planner.progress.studies + 1)
+        else:
+            planner.progress = Progress(planner.progress.studies + 1)
     planner.pages.write(planner.progress)
     return True
 
 
+def _pages(send: Send, done: Progress) -> Iterator[tuple[Study, list[Row]]]:
+    """Yield the rows that are left, study by study, no rows at the end of each.
+
+    Small studies are read several at a time, large ones page by page.
+    """
+    waiting = _studies(send, done.studies)
+    if done.number and (begun := next(waiting, None)):
+        for rows in _rows(send, begun.study_id, done):
+            yield begun, rows
+        yield begun, []
+    for studies in _together(waiting):
+        if len(studies) == 1:
+            for rows in _rows(send, studies[0].study_id, Progress()):
+                yield studies[0], rows
+            yield studies[0], []
+        else:
+            found = _rows_of(send, studies)
+            for study in studies:
+                if study.study_id in found:
+                    yield study, found[study.study_id]
+                yield study, []
+
+
+def _together(studies: Iterator[Study]) -> Iterator[list[Study]]:
+    """Yield studies that have no more than a page of rows together; others by themselves."""
+    group: list[Study] = []
+    files = 0
+    for study in studies:
+        is_full = files + study.files > PAGE or len(group) >= STUDIES_TOGETHER
+        if group and (study.study_id is None or is_full):
+            yield group
+            group, files = [], 0
+        group.append(study)
+        files += study.files if study.study_id is not None else PAGE
+    if group:
+        yield group
+
+
+def _rows_of(send: Send, studies: Sequence[Study]) -> dict[int | None, list[Row]]:
+    """Return the rows of small studies: series by series, as listed."""
+    entries = _entries(send).filter(study_id__in=[study.study_id for study in studies])
+    found: defaultdict[int | None, list[Row]] = defaultdict(list)
+    for study_id, *row in entries.values_list("study_id", *_COLUMNS):
+        found[study_id].append(Row(*row))
+    return found
+
+
 def _rows(send: Send, study_id: int | None, done: Progress) -> Iterator[list[Row]]:
     """Yield the rows of a study that are left, page by page: series by series, as listed."""
-    entries: QuerySet[ListingEntry] = ListingEntry.objects.filter(
-        listing=send.listing, study_id=study_id
-    ).exclude(standing=copies.COPY)
-    entries = entries.order_by("file__series_id", "number")
+    entries = _entries(send).filter(study_id=study_id)
     if done.number:
         behind = Q(number__gt=done.number)
         if done.series_id is not None:
@@ -262,6 +309,12 @@ def _rows(send: Send, study_id: int | None, done: Progress) -> Iterator[list[Row
     rows = entries.values_list(*_COLUMNS).iterator(chunk_size=PAGE)
     while page := [Row(*row) for row in islice(rows, PAGE)]:
         yield page
+
+
+def _entries(send: Send) -> QuerySet[ListingEntry]:
+    """Return what of a listing may get rows, in the order of rows within a study."""
+    entries = ListingEntry.objects.filter(listing=send.listing).exclude(standing=copies.COPY)
+    return entries.order_by("file__series_id", "number")
 
 
 def _give_up(send_id: int, owner: str) -> None:

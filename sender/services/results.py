@@ -87,7 +87,7 @@ def due_items(batch_id: int) -> Iterator[DueItem]:
     known = _Known()
     for start in range(0, len(ids), PAGE):
         chunk = ids[start : start + PAGE]
-        pending = SendItem.objects.filter(pk__in=chunk, outcome=InstanceOutcome.PENDING)
+        pending = SendItem.objects.filter(pk__among=set(chunk), outcome=InstanceOutcome.PENDING)
         rows: dict[int, _Row] = {row[0]: row for row in pending.order_by().values_list(*_COLUMNS)}
         known.learn(rows.values())
         yield from (known.due(rows[item_id]) for item_id in chunk if item_id in rows)
@@ -239,7 +239,7 @@ def write_changes(changes: Iterable[Change], attempt: UUID) -> None:
         alike[one.change].append(one)
     moves: Counter[Move] = Counter()
     for change, members in alike.items():
-        SendItem.objects.filter(pk__in=[one.item_id for one in members]).update(
+        SendItem.objects.filter(pk__among={one.item_id for one in members}).update(
             outcome=change.outcome,
             reason=change.reason,
             status=change.status,
