@@ -34,7 +34,13 @@ pytestmark = pytest.mark.usefixtures("live_db")
 
 @pytest.fixture(autouse=True)
 def _no_journals() -> Iterator[None]:
+    _remove_journals()
     yield
+    _remove_journals()
+
+
+def _remove_journals() -> None:
+    """Remove journals, those too that other tests of this process have left."""
     for remains in journal.remains():
         remains.remove()
 
