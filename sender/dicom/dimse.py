@@ -87,10 +87,21 @@ _STORE_RSP_END = (
 _GROUP_LENGTH_HEAD = _us(_GROUP_LENGTH, 0)[:-6] + struct.pack("<I", 4)
 
 
-@lru_cache(maxsize=256)
-def _store_heads(sop_class: str) -> tuple[bytes, bytes]:
+@lru_cache(maxsize=1024)
+def _store_parts(sop_class: str, uid_length: int) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return what stands before the message ID and before the SOP Instance UID, of both messages.
+
+    Args:
+        uid_length: bytes of the SOP Instance UID, padded.
+    """
     named = _element(_AFFECTED_SOP_CLASS, sop_class.encode("ascii"))
-    return named + _STORE_RQ, named + _STORE_RSP
+    length = uid_length.to_bytes(4, "little")
+    parts: list[bytes] = []
+    for head, end in ((_STORE_RQ, _STORE_RQ_END), (_STORE_RSP, _STORE_RSP_END)):
+        whole = len(named) + len(head) + 2 + len(end) + 4 + uid_length
+        group = _GROUP_LENGTH_HEAD + whole.to_bytes(4, "little")
+        parts += (group + named + head, end + length)
+    return parts[0], parts[1], parts[2], parts[3]
 
 
 def store_messages(message_id: int, sop_class: str, sop_instance: str) -> tuple[bytes, bytes]:
@@ -99,18 +110,12 @@ def store_messages(message_id: int, sop_class: str, sop_instance: str) -> tuple[
     PS3.7 sections 9.3.1.1 and 9.3.1.2. The response holds all its elements, optional ones too,
     each once: so nearly all peers put it, and so it need not be decoded.
     """
-    request, response = _store_heads(sop_class)
-    number = message_id.to_bytes(2, "little")
     uid = sop_instance.encode("ascii")
     if len(uid) % 2:
         uid += b"\0"
-    instance = len(uid).to_bytes(4, "little") + uid
-    length = len(request) + len(_STORE_RQ_END) + len(instance) + 2
-    group = _GROUP_LENGTH_HEAD + length.to_bytes(4, "little")
-    return (
-        b"".join((group, request, number, _STORE_RQ_END, instance)),
-        b"".join((group, response, number, _STORE_RSP_END, instance)),
-    )
+    request, request_end, response, response_end = _store_parts(sop_class, len(uid))
+    number = message_id.to_bytes(2, "little")
+    return request + number + request_end + uid, response + number + response_end + uid
 
 
 def echo_request(message_id: int, sop_class: str) -> bytes:

@@ -1,5 +1,6 @@
 """`manage.py send PATH… --to NAME`."""
 
+import gc
 import threading
 import time
 from argparse import ArgumentParser
@@ -112,6 +113,7 @@ class Command(ConcordatCommand):
         What may be held for ever is not waited for; whatever keeps a send back is told once.
         """
         if inline:
+            gc.freeze()  # collections of garbage need not look at all that is loaded
             for send in sends:
                 planner.plan_send(send.pk, in_slices=False)
             self._tell_lines(sends[0])
