@@ -59,7 +59,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--receivers", type=_words, default=[], help="only rounds to these")
-    parser.add_argument("--sets", type=_words, default=[], help="only these, of A,B,C,D")
+    parser.add_argument("--sets", type=_words, default=[], help="only these, of A,B,C,D,L")
     parser.add_argument("--senders", type=_words, default=[], help="these, whatever the round has")
     parser.add_argument(
         "--databases", type=_words, default=[SQLITE], help="sqlite (default), postgresql, or both"

@@ -1,7 +1,8 @@
 """The data sets of the benchmark, made the same each time and kept for the next run.
 
 A: small CT images. B: tiny MR images. C: large multi-frame CT. D: nine SOP classes in twelve
-transfer syntaxes. Pixels come from one seeded generator; no value comes from a patient.
+transfer syntaxes. L: one instance of 2.1 GB. Pixels come from one seeded generator; no value comes
+from a patient.
 """
 
 import json
@@ -47,7 +48,7 @@ US, SC, XA = (
     "1.2.840.10008.5.1.4.1.1.12.1",
 )
 SR, PDF = "1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.104.1"
-FULL = {"A": 3000, "B": 5000, "C": 20, "D": 920}
+FULL = {"A": 3000, "B": 5000, "C": 20, "D": 920, "L": 1}
 """How many instances each set has."""
 
 Image = NDArray[np.uint16]
@@ -245,6 +246,12 @@ def _make_c(count: int, files: Path) -> None:
     _make_series(count, files, kind, number=3, frames=192)
 
 
+def _make_l(count: int, files: Path) -> None:
+    """Write instances of 2.1 GB: as many frames as an Explicit VR length can take, nearly."""
+    kind = Kind(ENHANCED_CT, "CT", 512, 512, ExplicitVRLittleEndian)
+    _make_series(count, files, kind, number=5, frames=4006)
+
+
 def _make_d(count: int, files: Path) -> None:
     """Write the mixed set, kind after kind, so that most studies hold one or two kinds."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -327,5 +334,6 @@ _MAKERS: dict[str, Callable[[int, Path], None]] = {
     "B": _make_b,
     "C": _make_c,
     "D": _make_d,
+    "L": _make_l,
     "single": _make_single,
 }

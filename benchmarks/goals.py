@@ -17,11 +17,13 @@ class Figures:
     Attributes:
         cpu_per_1000: CPU seconds per 1,000 instances.
         growth_bytes: peak memory beyond idle; None if idle was not measured.
+        peak_bytes: peak memory of the largest process.
     """
 
     seconds: float
     cpu_per_1000: float
     growth_bytes: int | None
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ CPU_PER_1000 = {"A": 0.8, "B": 0.35, "C": 90.0, "D": 0.9}
 """At most, with one association to the null receiver, beside CPU_BASE and the whole set."""
 CPU_BASE = "dcmsend-nodelay"
 GROWTH_PER_ASSOCIATION = 32 * MEGABYTE
+PEAK = {"L": 200 * MEGABYTE}
 
 
 def judge(
@@ -70,7 +73,7 @@ def judge(
         if concerns and name in goal.at_least and goal.base in peers:
             ratio, wanted = peers[goal.base].seconds / ours.seconds, goal.at_least[name]
             yield Verdict(f"≥ {wanted:g}x {goal.base}", f"{ratio:.2f}x", ratio >= wanted)
-    if receiver == "null" and associations == 1 and CPU_BASE in peers:
+    if receiver == "null" and associations == 1 and CPU_BASE in peers and name in CPU_PER_1000:
         most = CPU_PER_1000[name]
         used = ours.cpu_per_1000
         yield Verdict(f"CPU ≤ {most:g} s", f"{used:.2f} s", used <= most)
@@ -80,4 +83,10 @@ def judge(
             f"≤ {GROWTH_PER_ASSOCIATION // MEGABYTE} MB an association",
             f"{each / MEGABYTE:.0f} MB",
             each <= GROWTH_PER_ASSOCIATION,
+        )
+    if name in PEAK:
+        yield Verdict(
+            f"≤ {PEAK[name] // MEGABYTE} MB in all",
+            f"{ours.peak_bytes / MEGABYTE:.0f} MB",
+            ours.peak_bytes <= PEAK[name],
         )

@@ -67,6 +67,7 @@ def _figures(group: Group, runs: Sequence[Trial]) -> Figures | None:
         seconds=statistics.median(m.seconds for m in good),
         cpu_per_1000=statistics.median(m.cpu_seconds for m in good) / group.count * 1000,
         growth_bytes=max(growth) if growth else None,
+        peak_bytes=max(m.peak_bytes for m in good),
     )
 
 

@@ -44,6 +44,7 @@ ROUNDS = (
     *_whole("null", (*OURS, *TUNED), "ABC"),
     # storescu can't propose all that set D needs in one association.
     *_whole("null", (*OURS, "dcmsend-nodelay", "orthanc-job-nodelay"), "D"),
+    Round("null", "L", 1, ("concordat-1", "cluster-1", "dcmsend-nodelay")),
     *_whole("storescp-nodelay", (*OURS, *TUNED), "ABC"),
     *_whole("storescp-nodelay", (*OURS, "dcmsend-nodelay"), "D"),
     # Each instance of a job costs Orthanc more, the more the job has: it gets jobs of a usual size.
