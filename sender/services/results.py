@@ -20,6 +20,7 @@ from sender.negotiation.instances import DataKind, ScannedInstance
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import RetryDecision
 from sender.services import tallies
+from sender.services.doubts import is_in_doubt
 from sender.services.interning import transfer_syntax_id
 from sender.services.recording import InstanceResult
 from sender.services.tallies import Move
@@ -160,7 +161,7 @@ def change_of(
         sent_as=result.sent_as,
         conversion=result.conversion,
     )
-    return change if outcome.status is not None else untried(before.rule, change)
+    return change if outcome.status is not None else untried(result.item_id, before, change)
 
 
 @lru_cache(maxsize=256)
@@ -176,19 +177,18 @@ def _sent(sent_as: str, conversion: str) -> ItemChange:
     )
 
 
-def untried(rule: str, change: ItemChange) -> ItemChange:
+def untried(item_id: int, before: Tried, change: ItemChange) -> ItemChange:
     """Return what becomes of an item that we could not send; what may be stored stays unknown.
 
     Args:
-        rule: what was decided after the attempt before.
         change: what becomes of it if the peer can't hold it.
     """
-    if rule not in retry.UNANSWERED:
-        return change
     if change.outcome is InstanceOutcome.PENDING:
-        kept = change.rule if change.rule in retry.UNANSWERED else rule
-        return change._replace(rule=kept)
+        is_kept = before.rule in retry.UNANSWERED and change.rule not in retry.UNANSWERED
+        return change._replace(rule=before.rule) if is_kept else change
     if change.outcome not in (InstanceOutcome.FAILED, InstanceOutcome.UNSENDABLE):
+        return change
+    if not is_in_doubt(item_id, attempts=before.attempts, rule=before.rule):
         return change
     reason = f"{_MAY_BE_STORED}: {change.reason}"[:600]
     return change._replace(outcome=InstanceOutcome.UNKNOWN, reason=reason)

@@ -26,13 +26,13 @@ from sender.models import (
 )
 from sender.models.sends import ENDED_STATES, send_states_before
 from sender.models.templates import TemplateVersion
-from sender.negotiation import retry
 from sender.negotiation.local_time import zone_named
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import EVERYTHING, Selection, to_document
 from sender.negotiation.windows import parse_windows
 from sender.services import expectations, path_lists, sources, tallies, tickets, uploads
 from sender.services.audit import write_entry
+from sender.services.doubts import in_doubt
 from sender.services.expectations import Expectation
 from sender.services.path_lists import PathList
 from sender.services.sources import InvalidSource
@@ -266,7 +266,7 @@ def _cancel_rows(send: Send) -> None:
     """Cancel what is pending; what was tried without an answer may be stored, and is unknown."""
     pending = SendItem.objects.filter(send=send)
     tallies.change_rows(
-        pending.filter(rule__in=retry.UNANSWERED),
+        pending.filter(in_doubt()),
         InstanceOutcome.PENDING,
         InstanceOutcome.UNKNOWN,
         retry_at=None,

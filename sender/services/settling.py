@@ -14,6 +14,7 @@ from sender.negotiation.outcomes import AssociationOutcome, InstanceOutcome
 from sender.negotiation.pacing import Rejected
 from sender.negotiation.retry import RetryDecision
 from sender.services import gate, holds, limits, sending, tallies
+from sender.services.doubts import in_doubt
 from sender.services.leases import BatchLease, extend_batch
 from sender.services.results import due_at
 
@@ -181,7 +182,7 @@ def _give_up_send(send_id: int, failure: Failure) -> None:
 def _fail_items(items: QuerySet[SendItem], failure: Failure) -> None:
     """Give rows up; what was tried before without an answer may be stored, and is unknown."""
     tallies.change_rows(
-        items.filter(rule__in=retry.UNANSWERED),
+        items.filter(in_doubt()),
         InstanceOutcome.PENDING,
         InstanceOutcome.UNKNOWN,
         reason=f"no trusted answer came, and it could not be tried again: {failure.detail}"[:600],

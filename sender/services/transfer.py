@@ -347,7 +347,7 @@ def _converted(passage: Passage, run: Run, item: DueItem) -> EncodedDataset | No
 
 def _settle_untried(run: Run, item: DueItem, change: ItemChange) -> InstanceOutcome:
     """Settle an item that is not sent now; return its outcome."""
-    change = untried(item.rule, change)
+    change = untried(item.item_id, Tried(item.attempts, item.rule), change)
     run.changes.append(Change(item.item_id, item.part_id, change))
     return change.outcome
 
