@@ -25,7 +25,8 @@ test: $(TEST_STAMP)
 	$(PYTEST) -m browser
 
 test-fast: $(TEST_STAMP)
-	$(PYTEST) -q $(PARALLEL) -m "not peers and not browser and not slow"
+	$(PYTEST) -q $(PARALLEL) -m "not peers and not browser and not slow" \
+		--ignore=tests/browser --hypothesis-profile=quick
 
 soak: $(TEST_STAMP)
 	@$(BIN)/python -m tests.soak $(ARGS)

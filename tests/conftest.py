@@ -4,6 +4,7 @@ Tests that need DCMTK, Orthanc or Chromium are skipped, loudly, where those are 
 CONCORDAT_REQUIRE_PEERS=1 that is a failure instead.
 """
 
+import gc
 import os
 import shutil
 import socketserver
@@ -17,8 +18,9 @@ from pytest_django import DjangoDbBlocker
 from xdist.scheduler import LoadScopeScheduling
 
 hypothesis_settings.register_profile("concordat", deadline=None, max_examples=50)
+hypothesis_settings.register_profile("quick", deadline=None, max_examples=15)
 hypothesis_settings.load_profile("concordat")
-"""No deadline: a busy machine is no defect."""
+"""No deadline: a busy machine is no defect. `make test-fast` chooses "quick"."""
 
 _NEEDS = {
     "peers": {"storescp": "dcmtk", "dcmqrscp": "dcmtk", "Orthanc": "orthanc"},
@@ -55,6 +57,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         apart = [item for item in items if not _asks_for_database(item)]
         items[:] = [item for item in items if _asks_for_database(item)]
         config.hook.pytest_deselected(items=apart)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector all that was imported and collected, which stays to the end anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 def _asks_for_database(item: pytest.Item) -> bool:

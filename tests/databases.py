@@ -5,13 +5,15 @@ is as quick as emptying tables and leaves nothing of it, in numbers of rows neit
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +23,8 @@ from django.db import connection, connections
 from tests.environment import SHARED, WORK, WORKER
 
 ROOT = Path(__file__).resolve().parent.parent
+_KEPT = ROOT / ".pytest_cache" / "migrated"
+"""Migrated SQLite databases of earlier runs, each named after all that it was made by."""
 _TEMPLATE = "migrated"
 _DONE = SHARED / "migrated.done"
 
@@ -34,14 +38,42 @@ def _alone(name: str) -> Iterator[None]:
 
 
 def migrated_file() -> Path:
-    """Return a migrated SQLite database that nobody uses; the first who asks makes it."""
+    """Return a migrated SQLite database that nobody uses; the first who asks brings it."""
     path = SHARED / "migrated" / "concordat.sqlite3"
     with _alone("sqlite"):
         if not path.exists():
-            _migrate(path.parent)
-            with closing(sqlite3.connect(path)) as database:
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _bring(path)
     return path
+
+
+def _bring(path: Path) -> None:
+    """Copy what an earlier run of the very same program migrated, or migrate and keep it."""
+    kept = _KEPT / f"{_made_by()}.sqlite3"
+    path.parent.mkdir(exist_ok=True)
+    with suppress(FileNotFoundError):
+        shutil.copy(kept, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+        return
+    _migrate(path.parent)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.rmtree(_KEPT, ignore_errors=True)
+    _KEPT.mkdir(parents=True, exist_ok=True)
+    mine = kept.with_suffix(f".{os.getpid()}")
+    shutil.copy(path, mine)
+    mine.rename(kept)
+
+
+def _made_by() -> str:
+    """Return a digest of everything that has a say in what a new database holds."""
+    found = hashlib.sha256(f"{sys.version} {sqlite3.sqlite_version}".encode())
+    for package in ("Django", "django-q2"):
+        found.update(f"{package} {version(package)}".encode())
+    for folder in ("dicomsite", "sender"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            found.update(f"{path.relative_to(ROOT)} {path.stat().st_size}".encode())
+            found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _migrate(data_directory: Path, **environment: str) -> None:

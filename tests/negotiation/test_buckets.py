@@ -16,7 +16,11 @@ def sent_within(bucket: TokenBucket, seconds: float, amount: float) -> float:
 
 
 @pytest.mark.parametrize("rate", [10.0, 250_000.0, 1e9])
-@pytest.mark.parametrize("share", [0.001, 0.1, 4.0], ids=["small", "middle", "large"])
+@pytest.mark.parametrize(
+    "share",
+    [pytest.param(0.001, marks=pytest.mark.slow), 0.1, 4.0],
+    ids=["small", "middle", "large"],
+)
 def test_in_the_long_run_the_rate_is_kept(rate: float, share: float) -> None:
     spent = sent_within(TokenBucket.full(rate, 0.0), 100.0, rate * share)
     assert spent == pytest.approx(100 * rate, rel=0.06)

@@ -476,6 +476,7 @@ def test_destinations_that_were_never_tried_leave_a_worker_free(
     assert not fairness.must_wait(good.pk)
 
 
+@pytest.mark.slow
 def test_what_works_is_sent_while_new_destinations_hang(
     store: Store, tmp_path: Path, settings: Settings
 ) -> None:

@@ -178,7 +178,9 @@ def test_a_study_is_not_cut_where_the_destination_sets_no_limit(
     assert [len(batch) for batch in batches(planned(folder))] == [6, 3]
 
 
-@pytest.mark.parametrize("page", [1, 2, 4, 7])
+@pytest.mark.parametrize(
+    "page", [4, *(pytest.param(page, marks=pytest.mark.slow) for page in (1, 2, 7))]
+)
 @pytest.mark.parametrize("chosen", list(StudyOrder))
 def test_slices_and_pages_of_any_size_make_the_same_plan(
     page: int,

@@ -234,6 +234,7 @@ def test_an_inline_send_ends_and_the_hold_is_on_record(
 # A destination that can't be reached, or is busy
 
 
+@pytest.mark.slow
 def test_a_breaker_keeps_others_from_calling_and_burns_nobodys_attempts(
     profiles: dict[str, Profile], pacs: Destination, folder: Path
 ) -> None:

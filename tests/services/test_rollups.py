@@ -28,7 +28,9 @@ def make_history(seed: int, size: int = 40) -> None:
         factories.recorded(chance.choice(to), value)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))]
+)
 def test_rollups_agree_with_any_history(seed: int) -> None:
     make_history(seed)
     assert rollups.verify_rollups() == []
@@ -38,8 +40,11 @@ def test_rollups_agree_with_any_history(seed: int) -> None:
     "damage",
     [
         lambda: NegotiationDay.objects.filter(pk=NegotiationDay.objects.latest("pk").pk).delete(),
-        lambda: NegotiationDay.objects.update(associations=7),
-        lambda: ResultListOutcome.objects.filter(verdict="accepted").update(contexts=9),
+        pytest.param(lambda: NegotiationDay.objects.update(associations=7), marks=pytest.mark.slow),
+        pytest.param(
+            lambda: ResultListOutcome.objects.filter(verdict="accepted").update(contexts=9),
+            marks=pytest.mark.slow,
+        ),
         lambda: ResultListOutcome.objects.all().delete(),
     ],
     ids=["a lost day", "a wrong number", "a wrong count", "lost counts"],

@@ -48,6 +48,7 @@ def await_at_work(send: Send, is_right: Callable[[AtWork], bool]) -> AtWork:
     return found[0]
 
 
+@pytest.mark.slow
 def test_a_silent_peer_is_told_while_it_is_silent_and_no_longer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

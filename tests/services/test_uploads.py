@@ -257,6 +257,7 @@ def test_what_grows_as_no_real_data_do_is_refused(
     assert "250 times its size" in refused(("many.zip", many))
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded_whatever_an_archive_holds(tmp_path: Path) -> None:
     import tracemalloc
 

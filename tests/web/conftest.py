@@ -14,30 +14,37 @@ PASSWORD = "correct horse battery"
 People = dict[str, User | None]
 
 
+def person(role: str) -> User | None:
+    """Add the person of a role, who may have been disabled; nobody is anonymous."""
+    if role == "anonymous":
+        return None
+    user = User.objects.create_user(
+        username=role.replace(" ", "-"), password=PASSWORD, is_active=role != "disabled"
+    )
+    if role != "no role":
+        group = "administrator" if role == "disabled" else role
+        user.groups.add(Group.objects.get(name=group))
+    return user
+
+
 @pytest.fixture
 def people(db: None) -> People:
     """One person per role, one who was disabled, one without a role, and nobody."""
-    found: People = {"anonymous": None}
-    for role in (*ROLES, "disabled", "no role"):
-        user = User.objects.create_user(username=role.replace(" ", "-"), password=PASSWORD)
-        if role in ROLES:
-            user.groups.add(Group.objects.get(name=role))
-        found[role] = user
-    disabled = found["disabled"]
-    assert disabled is not None
-    disabled.groups.add(Group.objects.get(name="administrator"))
-    disabled.is_active = False
-    disabled.save()
-    return found
+    return {role: person(role) for role in ("anonymous", *ROLES, "disabled", "no role")}
 
 
 @pytest.fixture
-def as_role(people: People) -> Callable[[str], Client]:
-    """Return a client that is signed in as somebody of a role."""
+def as_role(request: pytest.FixtureRequest, db: None) -> Callable[[str], Client]:
+    """Return a client that is signed in as somebody of a role, who is added when first asked."""
+    found: People = {}
+    if "people" in request.fixturenames:
+        found.update(request.getfixturevalue("people"))
 
     def sign_in(role: str) -> Client:
         client = Client(raise_request_exception=False)
-        user = people[role]
+        if role not in found:
+            found[role] = person(role)
+        user = found[role]
         if user is not None:
             client.force_login(user)
         return client

@@ -183,8 +183,9 @@ def test_each_role_sees_what_the_table_allows(
 ) -> None:
     address = reverse(name, args=arguments.get(name, []))
     for role in ROLE_NAMES:
+        client = as_role(role)
         for method in ("get", "post"):
-            response = getattr(as_role(role), method)(address)
+            response = getattr(client, method)(address)
             allowed = has(role, NEEDS[name])
             says = (name, role, method, response.status_code)
             assert response.status_code < 500, says
