@@ -49,7 +49,8 @@ from tests.services.background import background
 from tests.services.test_sending import at, order, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
-NEVER_NOW = "mon-sun 00:00-00:01"
+NEVER_NOW = f"{datetime.now(UTC) + timedelta(days=3):%a} 12:00-12:01".lower()
+"""A window that opens in three days, whatever day it is."""
 PAUSE_SECONDS = 10
 """A pause takes effect within this time."""
 

@@ -184,7 +184,7 @@ def test_links_pipes_and_odd_names_are_listed_with_their_reason(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "done",
-    [0, 7, 15, *(pytest.param(done, marks=pytest.mark.slow) for done in range(15) if done % 7)],
+    [0, 7, 14, 15, *(pytest.param(done, marks=pytest.mark.slow) for done in range(15) if done % 7)],
 )
 def test_a_scan_that_was_interrupted_anywhere_goes_on_behind_what_it_took(
     done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
