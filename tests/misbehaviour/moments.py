@@ -174,7 +174,7 @@ def _reset(moment: Moment, expected: Expected) -> Expected:
     """Allow for a reset that comes while the system still tells us that we are connected."""
     if moment.reach is _connected:
         unconnected = replace(
-            NEGOTIATING, kind=AssociationKind.TCP_FAILED, phase=Phase.CONNECT, says="reset"
+            NEGOTIATING, kind=AssociationKind.CONNECTION_LOST, phase=Phase.CONNECT, says="reset"
         )
         return replace(expected, or_else=unconnected)
     return _racing(moment, expected)
