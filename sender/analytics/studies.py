@@ -185,16 +185,17 @@ def journeys(uid: str) -> list[StudyJourney]:
 
 
 def _journey(send: Send, uid: str) -> StudyJourney:
-    count = next(_counts(StudyPart.objects.filter(send=send, study_instance_uid=uid)))
+    parts = StudyPart.objects.filter(send=send, study_instance_uid=uid)
+    count = next(_counts(parts))
     tried = AssociationStudy.objects.filter(
         study_instance_uid=uid, association__send_number=send.pk
     )
     times = tried.aggregate(
         first=Min("association__started_at"), last=Max("association__started_at")
     )
+    # By the numbers of the parts: a join would have all rows of the send looked at.
     delivered = SendItem.objects.filter(
-        send=send,
-        part__study_instance_uid=uid,
+        part_id__in=list(parts.values_list("pk", flat=True)),
         outcome__in=(InstanceOutcome.SENT, InstanceOutcome.WARNING),
     )
     return StudyJourney(
