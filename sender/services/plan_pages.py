@@ -30,7 +30,6 @@ from sender.services.owners import LEASE_SECONDS
 
 PAGE_ROWS = 2000
 BATCH_INSTANCES = 500
-CONFLICT = "conflict"
 LONGEST_REASON = 600
 _ITEM = (
     "send_id", "batch_id", "part_id", "file_id", "position", "outcome", "reason",
@@ -176,7 +175,7 @@ class PagedPlan:
     def _reason(self, row: Row) -> str:
         """Say why a row can't be sent; "" if it can."""
         if row.standing == copies.CONFLICT:
-            return CONFLICT
+            return copies.CONFLICT
         if row.reason:
             return row.reason
         return self._reasons.get(row.kind_id, "")

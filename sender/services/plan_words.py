@@ -13,8 +13,8 @@ from sender.negotiation.matching import Choice, Conversion, Refusal, choose
 from sender.negotiation.outcomes import ContextOutcome
 from sender.negotiation.planning import SendPlan
 from sender.negotiation.rules import TemplateSpec
+from sender.services.copies import CONFLICT
 
-CONFLICT = "conflict"
 TRAVELS = {
     Conversion.NONE: "unchanged",
     Conversion.CONVERT: "converted",

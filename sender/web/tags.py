@@ -126,6 +126,12 @@ def trigger(value: str) -> str:
 
 
 @register.filter
+def why(reason: str) -> str:
+    """Return the reason of a row as pages say it; accounts have the same word as CONTRACT.md."""
+    return words.REASONS.get(reason, reason)
+
+
+@register.filter
 def rule(name: str) -> str:
     """Say what a retry rule means and what follows."""
     return retry.describe(name, base_seconds=settings.RETRY_BASE_SECONDS)

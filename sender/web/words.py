@@ -183,3 +183,9 @@ def say_rejection(result: int, source: int, reason: int) -> str:
     who = REJECTION_SOURCES.get(source, "reserved source")
     why = REJECTION_REASONS.get((source, reason), "reserved reason")
     return f"{kind}, by the {who}: {why} ({result}/{source}/{reason})"
+
+
+REASONS = {
+    "conflict": "conflict: another file has the same SOP Instance UID and other data",
+}
+"""What pages say instead of reasons that are one word."""

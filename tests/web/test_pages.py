@@ -22,6 +22,7 @@ from sender.models import (
 )
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Rejection
 from sender.services import heartbeat, sources
+from sender.web import tags
 from tests import factories
 
 SignIn = Callable[[str], Client]
@@ -442,3 +443,10 @@ def test_more_rows_cost_no_more_queries(
     client.get(address)
     with django_assert_max_num_queries(30):  # type: ignore[attr-defined]
         client.get(address)
+
+
+def test_reasons_that_are_one_word_are_explained() -> None:
+    assert tags.why("conflict") == (
+        "conflict: another file has the same SOP Instance UID and other data"
+    )
+    assert tags.why("not a DICOM file") == "not a DICOM file"
