@@ -63,6 +63,13 @@ def count(value: int | None) -> str:
 
 
 @register.filter
+def counted(value: int | None, noun: str) -> str:
+    """Show a number with its noun: "1 file", "2,000 files"; write irregular ones "study,studies"."""
+    one, _, many = noun.partition(",")
+    return f"{count(value)} {one if value == 1 else many or f'{one}s'}"
+
+
+@register.filter
 def percent(value: float | None) -> str:
     """Show a fraction as a percentage; nothing known is a dash."""
     return "–" if value is None else f"{value * 100:.1f} %"
