@@ -209,7 +209,10 @@ class Demo:
                 "--answer-timeout", "600", "--progress-timeout", "600",
             ),
             ("TLS archive", *here, "--port", str(peers.secure), "--ae-title", "SECURE", *tls),
-            ("Untrusted archive", *here, "--port", str(peers.untrusted), "--ae-title", "SECURE", *tls),
+            (
+                "Untrusted archive", *here, "--port", str(peers.untrusted), "--ae-title", "SECURE",
+                *tls,
+            ),
             ("Away", *here, "--port", nobody, "--ae-title", "AWAY", "--retries", "0"),
         ):  # fmt: skip
             self.manage("destination", "add", name, *options)
@@ -251,6 +254,10 @@ class Demo:
         """Return the first link that fits and is, or stands in a row with, a word."""
         if at:
             page.goto(self.base + at)
+        named = page.locator("main a").filter(has_text=re.compile(f"^\\s*{re.escape(word)}\\s*$"))
+        for address in named.evaluate_all("all => all.map(a => new URL(a.href).pathname)"):
+            if re.search(pattern, address):
+                return str(address)
         for href, text in _links(page, pattern):
             if word in text:
                 return href
@@ -286,12 +293,25 @@ class Demo:
         source = ("--source", str(self._source))
         add = ("schedule", "add")
         self.manage(
-            *add, "Nightly", *source, "--to", "Main archive", "--cron", "0 20 * * MON-FRI", "--zone",
-            "Europe/Berlin", "--windows", "mon-fri 20:00-06:00", "--finish-within", "10", "--note",
+            *add, "Nightly", *source, "--to", "Main archive", "--cron", "0 20 * * MON-FRI",
+            "--zone", "Europe/Berlin", "--windows", "mon-fri 20:00-06:00", "--finish-within", "10", "--note",
             "Agreed with the archive's team.",
         )  # fmt: skip
-        self.manage(*add, "Hourly", *source, "--to", "Research", "--every", "1h", "--again", "--retries", "0")
-        self.manage(*add, "Weekly", *source, "--to", "Old archive", "--cron", "0 3 * * SUN", "--disabled")
+        self.manage(
+            *add,
+            "Hourly",
+            *source,
+            "--to",
+            "Research",
+            "--every",
+            "1h",
+            "--again",
+            "--retries",
+            "0",
+        )
+        self.manage(
+            *add, "Weekly", *source, "--to", "Old archive", "--cron", "0 3 * * SUN", "--disabled"
+        )
         self.manage(*add, "To the slow one", *source, "--to", "Slow archive", "--every", "1m")
         self.manage("schedule", "run", "Hourly", "--wait")
         self.manage("schedule", "run", "To the slow one")

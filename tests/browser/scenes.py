@@ -45,7 +45,9 @@ def write_export(folder: Path) -> None:
                 sop_instance=f"{study_uid(study)}.1.{number}",
                 study=study_uid(study),
                 sop_class=MR if is_mr else CT,
-                transfer_syntax=syntaxes.JPEG_2000_LOSSLESS if study == 2 else syntaxes.EXPLICIT_VR_LE,
+                transfer_syntax=syntaxes.JPEG_2000_LOSSLESS
+                if study == 2
+                else syntaxes.EXPLICIT_VR_LE,
                 rows=64,
                 extra=(("Modality", "MR" if is_mr else "CT"), ("StudyDate", f"202611{study:02}")),
             )
@@ -59,7 +61,11 @@ def write_export(folder: Path) -> None:
 
 def write_uid_list(path: Path) -> None:
     """Write a list of studies and how many instances each should have; some are not there."""
-    lines = [f"{study_uid(1)},{PER_STUDY + 6}", f"{study_uid(2)},{PER_STUDY}", f"{study_uid(40)},80"]
+    lines = [
+        f"{study_uid(1)},{PER_STUDY + 6}",
+        f"{study_uid(2)},{PER_STUDY}",
+        f"{study_uid(40)},80",
+    ]
     path.write_text("\n".join(["uid,instances", *lines, f"{study_uid(41)},12"]) + "\n")
 
 
@@ -153,7 +159,9 @@ def write_past() -> None:
             ContextSpec(MR, ("1.2.840.10008.1.2.4.70",)),
         ]
     )
-    modern, old = (Destination.objects.get(name=f"Demo: {n}") for n in ("modern archive", "old archive"))
+    modern, old = (
+        Destination.objects.get(name=f"Demo: {n}") for n in ("modern archive", "old archive")
+    )
     now = datetime.now(UTC)
     for days in range(DAYS - 1, 0, -1):
         for hour in range(2 + days % 3):
@@ -166,6 +174,8 @@ def write_past() -> None:
             factories.recorded(old, one)
         if days == 9:
             away = factories.outcome(
-                kind=AssociationKind.TCP_FAILED, started_at=now - timedelta(days=9), proposal=proposal
+                kind=AssociationKind.TCP_FAILED,
+                started_at=now - timedelta(days=9),
+                proposal=proposal,
             )
             factories.recorded(old, away)
