@@ -1,7 +1,8 @@
 """Make the pictures of the documentation: `python -m tests.browser.pictures [FOLDER]`.
 
 Starts the product with its demo in a new data directory, gives it work of every kind, and takes
-pictures of its pages in Chromium: light and dark at 1280 px, and at 390 px as phones have it.
+pictures in Chromium. Without a folder: those of docs/screenshots. With one: of every page, whole,
+light and dark at 1280 px and at 390 px as phones have it, for somebody to look at.
 """
 
 import json
@@ -13,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +25,77 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.browser import scenes
 from tests.processes import ROOT, await_true, free_port
 
-DOCUMENTED = ROOT / "docs" / "screenshots"
+SCREENSHOTS = ROOT / "docs" / "screenshots"
 PASSWORD = "correct horse battery"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+LOOKS = (
+    ("light", WIDE, "light"),
+    ("dark", WIDE, "dark"),
+    ("light", NARROW, "narrow"),
+    ("dark", NARROW, "narrow-dark"),
+)
+DOCUMENTED = frozenset(
+    f"{name}.png"
+    for name in (
+        "dashboard-light", "dashboard-dark", "history-light", "association-light",
+        "template-light", "send-dark", "bulk-send-light", "bulk-send-dark", "listing-light",
+        "schedules-light", "schedule-light", "study-light", "destination-light",
+        "destination-dark", "stall-light",
+    )
+)  # fmt: skip
+WHILE_PAUSED = ("destination", "send-waiting")
+"""Pages that are about a pause; the others are taken after it, or all would show it."""
 FAILING = ("Old archive", "Research", "TLS archive", "Away")
 Pages = Mapping[str, str]
 
 
-def main(folder: Path) -> None:
-    """Take all pictures into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="concordat-pictures-") as work:
-        site = Demo(Path(work))
-        with site.running() as link, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-            )
-            state = _become_administrator(browser, link)
-            pages = site.work(_signed_in(browser, state, "light", WIDE))
-            for scheme, size, suffix in (
-                ("light", WIDE, "light"),
-                ("dark", WIDE, "dark"),
-                ("light", NARROW, "narrow"),
-            ):
-                page = _signed_in(browser, state, scheme, size)
-                for name, path in pages.items():
-                    page.goto(site.base + path)
-                    page.screenshot(path=folder / f"{name}-{suffix}.png")
-            browser.close()
+def main(folder: Path | None) -> None:
+    """Take the pictures of the documentation, or those of all pages into a folder."""
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="concordat-pictures-")))
+        site = Demo(work)
+        peers = stack.enter_context(scenes.peers(work))
+        link = stack.enter_context(site.running())
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        state = _become_administrator(browser, link)
+        page = _signed_in(browser, state, "light", WIDE)
+        pages = site.work(page, peers)
+        camera = Camera(browser, state, site.base, pages, folder)
+        camera.take(WHILE_PAUSED)
+        site.resume(page)
+        camera.take([name for name in pages if name not in WHILE_PAUSED])
+        browser.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """Takes pictures of pages.
+
+    Attributes:
+        folder: for those of every page; None: only what docs/screenshots has.
+    """
+
+    browser: Browser
+    state: Any
+    base: str
+    pages: Pages
+    folder: Path | None
+
+    def take(self, names: Sequence[str]) -> None:
+        """Take the pictures of these pages."""
+        for scheme, size, suffix in LOOKS:
+            page = _signed_in(self.browser, self.state, scheme, size)
+            for name in names:
+                picture = f"{name}-{suffix}.png"
+                if self.folder is None and picture not in DOCUMENTED:
+                    continue
+                page.goto(self.base + self.pages[name])
+                path = (self.folder or SCREENSHOTS) / picture
+                page.screenshot(path=path, full_page=self.folder is not None)
+            page.context.close()
 
 
 class Demo:
@@ -135,10 +180,11 @@ class Demo:
         return {
             "dashboard": "/",
             "sends": "/sends/",
-            "send": f"/sends/{partial['send']}/",
-            "send-failures": choosy["Research"],
+            "send": "/sends/2/",
+            "send-partial": f"/sends/{partial['send']}/",
+            "bulk-send": choosy["Research"],
             "send-running": running,
-            "send-stalled": stalled,
+            "stall": stalled,
             "send-waiting": waiting,
             "send-attempts": crowded,
             "send-whole": f"/sends/{whole['send']}/",
@@ -173,12 +219,13 @@ class Demo:
             "destination-pause": f"{self._destination(page, 'Main archive')}pause/",
             "pause": "/pause/",
             "templates": "/templates/",
-            "template": _first(page, f"{self.base}/templates/", r"^/templates/\d+/$"),
+            "template": self._beside(page, "/templates/", "Starter", r"^/templates/\d+/$"),
             "template-add": "/templates/add/",
             "template-import": "/templates/import/",
             "history": "/history/",
             "history-rejected": "/history/?answer=rejected",
-            "association": self._association(page, partial["send"]),
+            "association": self._association(page, 2),
+            "association-partial": self._association(page, partial["send"]),
             "association-failures": self._association(page, int(choosy["Research"].split("/")[2])),
             "association-away": self._association(page, int(choosy["Away"].split("/")[2])),
             "association-tls": self._association(page, listed["send"]),
@@ -236,7 +283,7 @@ class Demo:
             page.get_by_label("Destination", exact=True).nth(row).select_option(label=name)
         page.get_by_label("Name", exact=True).fill(called)
         page.get_by_text("Times, urgency, attempts").click()
-        if called in ("Ward export to everybody",):
+        if len(names) > 1:
             page.get_by_label("Automatic attempts after the first").fill("0")
         page.get_by_role("button", name="List the files and plan").click()
         page.wait_for_url(re.compile(r"/(sends|listings)/\d+/$"))
@@ -294,8 +341,8 @@ class Demo:
         add = ("schedule", "add")
         self.manage(
             *add, "Nightly", *source, "--to", "Main archive", "--cron", "0 20 * * MON-FRI",
-            "--zone", "Europe/Berlin", "--windows", "mon-fri 20:00-06:00", "--finish-within", "10", "--note",
-            "Agreed with the archive's team.",
+            "--zone", "Europe/Berlin", "--windows", "mon-fri 20:00-06:00", "--finish-within",
+            "10", "--note", "Agreed with the archive's team.",
         )  # fmt: skip
         self.manage(
             *add,
@@ -319,6 +366,12 @@ class Demo:
             page.goto(self.base + self._beside(page, "/schedules/", name, r"^/schedules/\d+/$"))
             page.get_by_role("button", name="Check now").click()
             expect(page.locator("main")).to_contain_text("Nothing was sent.", timeout=90_000)
+
+    def resume(self, page: Page) -> None:
+        """Let what is paused go on."""
+        page.goto(f"{self.base}/")
+        page.get_by_role("button", name="Resume").click()
+        page.wait_for_load_state()
 
     def _pause(self, page: Page, name: str) -> None:
         page.goto(f"{self.base}{self._destination(page, name)}pause/")
@@ -394,4 +447,4 @@ def _await_link(page: Page, at: str, pattern: str, word: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCUMENTED)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

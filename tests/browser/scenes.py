@@ -17,7 +17,7 @@ import trustme
 from sender.negotiation import syntaxes
 from tests.misbehaviour.dialogue import Dialogue
 from tests.samples import FOLDER
-from tests.scripted_acceptor import acceptor
+from tests.scripted_acceptor import Conversation, Script, acceptor
 
 ROOT_UID = "1.2.826.0.1.3680043.8.498"
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -119,10 +119,11 @@ _COMMENTS = {
 }
 
 
-def _server(answer: Callable[[int], int | None]) -> "Callable[[Dialogue], None]":
+def _server(answer: Callable[[int], int | None]) -> Script:
     """Return a script that accepts everything and answers the n-th request as told."""
 
-    def serve(dialogue: Dialogue) -> None:
+    def serve(dialogue: Conversation) -> None:
+        assert isinstance(dialogue, Dialogue)
         dialogue.accept_all()
         number = 0
         with suppress(ConnectionResetError):
