@@ -64,7 +64,7 @@ def count(value: int | None) -> str:
 
 @register.filter
 def counted(value: int | None, noun: str) -> str:
-    """Show a number with its noun, as "1 file", "2 files"; irregular ones: "study,studies"."""
+    """Show a number with its noun: "1 file", "2,000 files"; of irregular nouns give both."""
     one, _, many = noun.partition(",")
     return f"{count(value)} {one if value == 1 else many or f'{one}s'}"
 
