@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import Client
 
-from sender.negotiation.outcomes import AssociationKind
+from sender.negotiation.outcomes import AssociationKind, PeerIdentity
 from sender.services import holds
 from sender.web import tags
 from tests import factories
@@ -40,6 +40,6 @@ def test_the_end_of_a_pause_names_its_zone(as_role: Callable[[str], Client]) -> 
 
 def test_a_length_that_no_peer_told_is_not_said(as_role: Callable[[str], Client]) -> None:
     silent = factories.outcome(kind=AssociationKind.TCP_FAILED)
-    row = factories.recorded(factories.destination(), replace(silent, peer=None))
+    row = factories.recorded(factories.destination(), replace(silent, peer=PeerIdentity()))
     page = as_role("viewer").get(f"/history/{row.pk}/").content.decode()
     assert f"ours {row.local_maximum_length}, peer's not said</dd>" in page
