@@ -53,7 +53,7 @@ def _certificates() -> Iterator[Item]:
         elif left < 0:
             text = f"expired: {one.subject}"
         else:
-            text = f"expires in {left} days: {one.subject}"
+            text = f"expires in {left} day{'' if left == 1 else 's'}: {one.subject}"
         yield Item(
             "bad" if left is None or left < 0 else "caution",
             f"{one.destination}: certificate, {one.get_role_display().lower()}",

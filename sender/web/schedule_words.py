@@ -13,6 +13,7 @@ from sender.negotiation.local_time import UnknownZone, zone_named
 from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services import recurrence
 from sender.services.schedule_times import recurrence_of
+from sender.web.words import INSTANCES
 
 HIDDEN = "A source can't be used. Who may read source paths sees which, and why."
 COUNTED = {
@@ -136,8 +137,15 @@ def attention(one: Attention, *, with_identifiers: bool) -> str:
     """Say why somebody should look at a schedule."""
     if one.overdue_since is not None:
         shown = local(one.schedule, one.overdue_since)
-        return f"It should have run at {shown} and did not: is a sender running?"
+        return (
+            f"It should have run at {shown} {one.schedule.zone} and did not: is a sender running?"
+        )
     assert one.account is not None
     shown = local(one.schedule, one.account.run.intended_at)
+    became = ", ".join(
+        f"{number:,} {INSTANCES[outcome].word.lower()}"
+        for outcome, number in one.account.counts.items()
+    )
     said = " ".join(notes(one.account, with_identifiers=with_identifiers))
-    return f"Run of {shown}. {said}".strip()
+    heading = f"Run of {shown} {one.schedule.zone}{f': {became}' if became else ''}."
+    return f"{heading} {said}".strip()

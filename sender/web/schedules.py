@@ -23,6 +23,7 @@ from sender.web import schedule_words as words
 from sender.web.access import may, needs
 from sender.web.schedule_forms import (
     EXAMPLES,
+    PRIORITY_CHOICES,
     ScheduleForm,
     TargetFormSet,
     defaults,
@@ -75,6 +76,7 @@ def schedule(request: HttpRequest, number: int) -> HttpResponse:
         "is_interval": found.kind == RecurrenceKind.INTERVAL,
         "first": words.local(found, found.anchor),
         "within": found.finish_within_seconds,
+        "priority": dict(PRIORITY_CHOICES).get(found.priority, found.priority),
     }
     return render(request, "sender/schedule.html", context)
 

@@ -142,6 +142,7 @@ def test_the_dashboard_and_the_first_steps_tell_of_runs_that_failed(
     factories.recorded(nightly.targets.get().destination)
     page = text(as_role("viewer"), "/")
     assert "Schedule Nightly" in page
+    assert re.search(r"Run of [^.]* Europe/Berlin\.", page), "whose zone it is"
     assert str(folder) not in page
     assert str(folder) in text(as_role("operator"), "/")
     run_of(nightly, intended_at=datetime(2026, 11, 25, 19, tzinfo=UTC), state=RunState.DUE)
@@ -368,3 +369,10 @@ def test_the_words_of_a_schedule_that_is_disabled(as_role: SignIn, nightly: Sche
     schedules.disable_schedule(nightly, "test")
     page = text(as_role("viewer"), f"/schedules/{nightly.pk}/")
     assert "It does not run at its times." in page
+
+
+def test_priority_and_attempts_are_words(as_role: SignIn, nightly: Schedule) -> None:
+    Schedule.objects.update(priority=100, retries=0)
+    page = text(as_role("viewer"), f"/schedules/{nightly.pk}/")
+    assert "<dd>Urgent: overtakes others at the next batch</dd>" in page
+    assert "<dd>only one</dd>" in page
