@@ -8,7 +8,6 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from sender.dicom.upper_layer import P_DATA, PDV_HEADER_LENGTH
@@ -112,7 +111,6 @@ class Framing:
         buffers += (_header(context_id, length - position, ending), data)
 
 
-@lru_cache(maxsize=1 << 12)
 def _header(context_id: int, length: int, flags: int) -> bytes:
     """Return the headers of a P-DATA-TF with one presentation data value."""
     return _pack_header(P_DATA, 0, length + 6, length + 2, context_id, flags)

@@ -28,12 +28,12 @@ def insert_rows(
         return
     by_name = {field.attname: field for field in model._meta.concrete_fields}
     fields = [by_name[name] for name in columns]
+    named = quoted_columns(model)
     adapters = _adapters(fields)
     if adapters:
         rows = [_adapt(row, adapters) for row in rows]
-    quoted = connection.ops.quote_name
-    names = ", ".join(quoted(str(field.column)) for field in fields)
-    table = quoted(model._meta.db_table)
+    names = ", ".join(named[name] for name in columns)
+    table = connection.ops.quote_name(model._meta.db_table)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
@@ -42,6 +42,12 @@ def insert_rows(
             return
         marks = ", ".join(["%s"] * len(fields))
         cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)  # noqa: S608
+
+
+def quoted_columns(model: type[models.Model]) -> dict[str, str]:
+    """Return the columns of a table as SQL names them, by the names that attributes have."""
+    quoted = connection.ops.quote_name
+    return {field.attname: quoted(str(field.column)) for field in model._meta.concrete_fields}
 
 
 def _adapters(fields: Sequence[Any]) -> list[tuple[int, Callable[[Any], Any]]]:

@@ -24,7 +24,7 @@ from sender.models.sources import relative_path
 from sender.negotiation.instances import DataKind
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import SendPlan
-from sender.services import copies, delivered
+from sender.services import copies, delivered, tallies
 from sender.services.inserting import insert_rows
 from sender.services.owners import LEASE_SECONDS
 
@@ -275,9 +275,7 @@ class PagedPlan:
             for study, kind, part_id in known.values_list("study_instance_uid", "kind_id", "id")
             if (study, kind) in page.parts
         }
-        for key, part_id in ids.items():
-            more = {name: F(name) + number for name, number in page.parts[key].items()}
-            StudyPart.objects.filter(pk=part_id).update(**more)
+        tallies.add({part_id: page.parts[key] for key, part_id in ids.items()})
         made = StudyPart.objects.bulk_create(
             [
                 StudyPart(send=send, study_instance_uid=study, kind_id=kind, **counts)

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from sender.models import SendItem, StudyPart
 from sender.negotiation.matching import Conversion
 from sender.negotiation.outcomes import InstanceOutcome
+from sender.services.inserting import quoted_columns
 
 DELIVERED = (InstanceOutcome.SENT, InstanceOutcome.WARNING)
 _CONVERSIONS = {
@@ -42,19 +43,17 @@ def move(moves: Iterable[Move]) -> None:
         change[one.after.value] += number
         if one.after in DELIVERED and one.conversion in _CONVERSIONS:
             change[_CONVERSIONS[one.conversion]] += number
-    _add(changes)
+    add(changes)
 
 
-def _add(changes: Mapping[int, Mapping[str, int]]) -> None:
-    """Add to the columns of parts, all by one statement."""
+def add(changes: Mapping[int, Mapping[str, int]]) -> None:
+    """Add to columns of parts, by their ids, in one order, all by one statement."""
     names = sorted({name for change in changes.values() for name, by in change.items() if by})
     if not names:
         return
-    quoted = connection.ops.quote_name
-    known = {field.attname: str(field.column) for field in StudyPart._meta.concrete_fields}
-    columns = [quoted(known[name]) for name in names]
-    sets = ", ".join(f"{column} = {column} + %s" for column in columns)
-    table, pk = quoted(StudyPart._meta.db_table), quoted("id")
+    named = quoted_columns(StudyPart)
+    sets = ", ".join(f"{named[name]} = {named[name]} + %s" for name in names)
+    table, pk = connection.ops.quote_name(StudyPart._meta.db_table), named["id"]
     rows = [
         (*(change.get(name, 0) for name in names), part_id)
         for part_id, change in sorted(changes.items())
@@ -77,10 +76,7 @@ def change_rows(
         changed = rows.update(outcome=after, **fields)
         if changed != sum(counted.values()):
             raise IntegrityError("Rows of a send were changed while they were counted.")
-        for part_id, count in sorted(counted.items()):
-            StudyPart.objects.filter(pk=part_id).update(
-                **{before.value: F(before.value) - count, after.value: F(after.value) + count}
-            )
+        add({part: {before.value: -n, after.value: n} for part, n in counted.items()})
     return changed
 
 

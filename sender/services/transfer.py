@@ -400,8 +400,7 @@ def _take_result(
         before = Tried(item.attempts, item.rule)
         change = change_of(run.send, before, result, parallel=passage.in_use)
     run.changes.append(Change(item.item_id, item.part_id, change))
-    if outcome.outcome is not InstanceOutcome.SENT:
-        _bar(run, item, change)
+    _bar(run, item, change)
     if not run.journal.note(result):
         run.written_at = 0.0
 

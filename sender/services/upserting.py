@@ -5,6 +5,8 @@ from typing import Any
 
 from django.db import connection, models
 
+from sender.services.inserting import quoted_columns
+
 ROWS_PER_STATEMENT = 500
 
 
@@ -25,11 +27,11 @@ def upsert_rows(
         key: the columns of a unique constraint; no two rows may have the same.
         changed: the columns that a row that is there already takes over.
     """
-    named = {field.attname: _quoted(str(field.column)) for field in model._meta.concrete_fields}
+    named = quoted_columns(model)
     names = ", ".join(named[name] for name in columns)
     conflict = ", ".join(named[name] for name in key)
     changes = ", ".join(f"{named[name]} = EXCLUDED.{named[name]}" for name in changed)
-    table, pk = _quoted(model._meta.db_table), _quoted("id")
+    table, pk = connection.ops.quote_name(model._meta.db_table), named["id"]
     head = f"INSERT INTO {table} ({names}) VALUES "  # noqa: S608 - our own names
     tail = f" ON CONFLICT ({conflict}) DO UPDATE SET {changes} RETURNING {conflict}, {pk}"
     one = f"({', '.join(['%s'] * len(columns))})"
@@ -41,7 +43,3 @@ def upsert_rows(
             cursor.execute(head + ", ".join([one] * len(part)) + tail, values)
             found |= {tuple(row[:-1]): row[-1] for row in cursor.fetchall()}
     return found
-
-
-def _quoted(name: str) -> str:
-    return connection.ops.quote_name(name)

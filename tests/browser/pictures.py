@@ -9,11 +9,9 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,10 +21,11 @@ from typing import Any
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser import scenes
+from tests.browser.conftest import PASSWORD, answers
 from tests.processes import ROOT, await_true, free_port
+from tests.samples import FOLDER
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
-PASSWORD = "correct horse battery"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOOKS = (
     ("light", WIDE, "light"),
@@ -112,7 +111,7 @@ class Demo:
             "CONCORDAT_DATA_DIR": str(work / "var"),
             "CONCORDAT_BIND": self.base.removeprefix("http://"),
             "CONCORDAT_DEMO_PORT": str(self.demo_port),
-            "CONCORDAT_SOURCE_ROOTS": os.pathsep.join((str(work), str(_samples()))),
+            "CONCORDAT_SOURCE_ROOTS": os.pathsep.join((str(work), str(FOLDER / "test_files"))),
         }
 
     @contextmanager
@@ -127,7 +126,7 @@ class Demo:
             await_true(lambda: self._link() is not None, "the link of the first administrator", 90)
             link = self._link()
             assert link is not None
-            await_true(lambda: _is_listening(self.base), "the web server", 60)
+            await_true(lambda: answers(self.base), "the web server", 60)
             yield link
         finally:
             up.terminate()
@@ -381,22 +380,6 @@ class Demo:
         page.wait_for_load_state()
 
 
-def _is_listening(base: str) -> bool:
-    host, port = base.removeprefix("http://").split(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _samples() -> Path:
-    """Return a folder of real files that ship inside pydicom."""
-    import pydicom.data
-
-    return Path(pydicom.data.__file__).parent / "test_files"
-
-
 def _become_administrator(browser: Browser, link: str) -> Any:
     context = browser.new_context(viewport=WIDE)  # type: ignore[arg-type]
     page = context.new_page()
@@ -433,17 +416,6 @@ def _first(page: Page, at: str, pattern: str) -> str:
     if not found:
         raise LookupError(f"{at} has no link like {pattern}.")
     return found[0][0]
-
-
-def _await_link(page: Page, at: str, pattern: str, word: str) -> str:
-    """Return a link beside which a word stands, as soon as there is one."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        page.goto(at)
-        found = [href for href, text in _links(page, pattern) if word in text]
-        if found:
-            return found[0]
-    raise TimeoutError(f"{at} never had a link beside {word}")
 
 
 if __name__ == "__main__":
