@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 from xdist.scheduler import LoadScopeScheduling
 
 hypothesis_settings.register_profile("concordat", deadline=None, max_examples=50)
@@ -63,6 +63,12 @@ def pytest_collection_finish() -> None:
     """Spare the collector all that was imported and collected, which stays to the end anyway."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def quick_passwords(settings: Settings) -> None:
+    """Hash passwords in no time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def _asks_for_database(item: pytest.Item) -> bool:

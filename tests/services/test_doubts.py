@@ -1,6 +1,5 @@
 """What a peer may hold is never called failed, whatever came after the answer that did not come."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from tests.services.test_sending import order
 pytestmark = pytest.mark.usefixtures("live_db")
 UNANSWERED, REFUSED, UNTRIED = 0, 1, 2
 """Instances: no answer came and then a refusal that passes; only that refusal; never tried."""
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver(port=0, keep=None) as running:
-        yield running
 
 
 @pytest.fixture

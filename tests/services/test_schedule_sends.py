@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,6 @@ from tests.processes import free_port
 
 pytestmark = pytest.mark.usefixtures("live_db")
 COMPRESSED = factories.J90
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A receiver with the demo's profiles."""
-    with Receiver(port=0, keep=None) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Sends from order to account, with a real receiver: states, leases, slots, retries, truth."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,6 @@ from tests import factories
 from tests.processes import free_port
 
 pytestmark = pytest.mark.usefixtures("live_db")
-
-
-@pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    """A receiver with the demo's profiles."""
-    with Receiver(port=0, keep=None) as running:
-        yield running
 
 
 @pytest.fixture

@@ -71,5 +71,5 @@ def _no_list_of_static_files(settings: Settings) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick_passwords(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def _quick_passwords(quick_passwords: None) -> None:
+    """People are many here."""
