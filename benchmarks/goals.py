@@ -23,7 +23,7 @@ class Figures:
     seconds: float
     cpu_per_1000: float
     growth_bytes: int | None
-    peak_bytes: int = 0
+    peak_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.data_sets import DataSet, data_set, under_new_names
-from benchmarks.goals import CPU_PER_1000, Figures, judge
+from benchmarks.goals import CPU_PER_1000, MEGABYTE, Figures, judge
 from benchmarks.receivers import NotStarted, Ports, program, receiving
 from benchmarks.report import Group, Trial, rows
 from benchmarks.rounds import chosen, on_databases
@@ -81,8 +81,8 @@ def test_the_goals_stand_in_the_row_of_the_product_and_in_no_other() -> None:
 def test_a_goal_is_met_or_missed(
     seconds: float, cpu_per_1000: float, growth_bytes: int, met: list[bool]
 ) -> None:
-    ours = Figures(seconds, cpu_per_1000, growth_bytes)
-    peers = {"dcmsend-nodelay": Figures(1.5, 0.3, None)}
+    ours = Figures(seconds, cpu_per_1000, growth_bytes, 0)
+    peers = {"dcmsend-nodelay": Figures(1.5, 0.3, None, 0)}
     verdicts = judge("B", "null", 1, ours=ours, peers=peers)
     assert [verdict.is_met for verdict in verdicts] == met
 
@@ -188,3 +188,10 @@ def test_the_benchmark_runs_from_end_to_end(tmp_path: Path) -> None:
         ("cluster-1", "1"),
         ("pynetdicom", "1"),
     ]
+
+
+@pytest.mark.parametrize(("megabytes", "is_met"), [(200, True), (201, False)])
+def test_one_large_instance_may_take_200_megabytes(megabytes: int, is_met: bool) -> None:
+    ours = Figures(1.0, 1.0, None, megabytes * MEGABYTE)
+    (verdict,) = judge("L", "null", 1, ours=ours, peers={})
+    assert verdict.is_met is is_met
