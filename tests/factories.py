@@ -110,6 +110,7 @@ def open_attempt(
     proposal: Proposal = PROPOSAL,
     version: TemplateVersion | None = None,
     lease_seconds: float = 60,
+    send: Send | None = None,
 ) -> uuid.UUID:
     """Commit an attempt as before a connect; return its uid."""
     facts = recording.AttemptFacts(
@@ -123,15 +124,19 @@ def open_attempt(
         owner="test",
         lease_seconds=lease_seconds,
         sender_host="here",
+        send=send,
     )
     recording.open_attempt(facts)
     return facts.uid
 
 
-def recorded(to: Destination, value: AssociationOutcome | None = None) -> Association:
+def recorded(
+    to: Destination, value: AssociationOutcome | None = None, *, send: Send | None = None
+) -> Association:
     """Record an association."""
     value = value or outcome(0, 0, 4)
-    return recording.record_association(open_attempt(to, proposal=value.proposal), value)
+    uid = open_attempt(to, proposal=value.proposal, send=send)
+    return recording.record_association(uid, value)
 
 
 def send_item(

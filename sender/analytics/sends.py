@@ -9,6 +9,7 @@ from django.db.models import (
     BooleanField,
     Count,
     ExpressionWrapper,
+    Max,
     Min,
     OuterRef,
     Q,
@@ -28,6 +29,7 @@ from sender.models import (
     StudyPart,
 )
 from sender.models.sources import relative_path
+from sender.negotiation import retry
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.stalls import Whose
 
@@ -91,6 +93,9 @@ def progress(send: Send) -> SendProgress:
     )
 
 
+NO_INSTANCE = "files that hold no sendable instance"
+
+
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
     """Rows of a send that ended alike.
@@ -98,6 +103,7 @@ class FailureGroup:
     Attributes:
         rule: the retry rule by which they ended so, "" for none.
         retriable: how many of them can be tried again by hand.
+        attempts: the most that one of them was tried by itself.
     """
 
     outcome: str
@@ -106,6 +112,13 @@ class FailureGroup:
     instances: int
     rule: str = ""
     retriable: int = 0
+    attempts: int = 0
+
+    @property
+    def meaning(self) -> str:
+        """What the rule says beyond the reason."""
+        said = retry.meaning(self.rule)
+        return "" if said in self.reason else said
 
 
 def failure_groups(send: Send) -> list[FailureGroup]:
@@ -115,7 +128,7 @@ def failure_groups(send: Send) -> list[FailureGroup]:
         .exclude(part__kind__sop_class_uid="")
         .order_by()
         .values("outcome", "reason", "status", "rule")
-        .annotate(instances=Count("id"), retriable=Count("batch_id"))
+        .annotate(instances=Count("id"), retriable=Count("batch_id"), attempts=Max("attempts"))
         .order_by("-instances", "outcome", "reason")
     )
     groups = [_group(**row) for row in rows[:50]]
@@ -123,8 +136,7 @@ def failure_groups(send: Send) -> list[FailureGroup]:
         n=Sum("unsendable", default=0)
     )["n"]
     if unreadable:
-        reason = "files that hold no sendable instance"
-        groups.append(FailureGroup(InstanceOutcome.UNSENDABLE, reason, None, unreadable))
+        groups.append(FailureGroup(InstanceOutcome.UNSENDABLE, NO_INSTANCE, None, unreadable))
     return groups
 
 

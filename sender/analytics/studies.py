@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 
-from sender.models import AssociationStudy, Send, SendItem, StudyPart
+from sender.models import Association, AssociationStudy, Send, SendItem, StudyPart
 from sender.negotiation.outcomes import InstanceOutcome
 
 EXPORT_COLUMNS = (
@@ -159,6 +159,8 @@ class StudyJourney:
     Attributes:
         first_at, last_at: when its instances were first and last tried; None: never.
         sent_as: (transfer syntax UID, conversion, instances) as they were delivered.
+        in_vain: the newest associations of the send that carried no instance, where none of it
+            was ever tried.
     """
 
     send: Send
@@ -167,9 +169,11 @@ class StudyJourney:
     last_at: datetime | None
     sent_as: list[tuple[str, str, int]]
     associations: list[int]
+    in_vain: list[int]
 
 
 MOST_SENDS = 50
+MOST_IN_VAIN = 5
 
 
 def journeys(uid: str) -> list[StudyJourney]:
@@ -198,6 +202,10 @@ def _journey(send: Send, uid: str) -> StudyJourney:
         part_id__in=list(parts.values_list("pk", flat=True)),
         outcome__in=(InstanceOutcome.SENT, InstanceOutcome.WARNING),
     )
+    associations = list(
+        tried.order_by("association_id").values_list("association_id", flat=True)[:20]
+    )
+    empty = Association.objects.filter(send_number=send.pk, instances=0).order_by("-id")
     return StudyJourney(
         send=send,
         count=count,
@@ -210,9 +218,8 @@ def _journey(send: Send, uid: str) -> StudyJourney:
             .annotate(n=Count("id"))
             .order_by("-n")
         ],
-        associations=list(
-            tried.order_by("association_id").values_list("association_id", flat=True)[:20]
-        ),
+        associations=associations,
+        in_vain=[] if associations else list(empty.values_list("pk", flat=True)[:MOST_IN_VAIN]),
     )
 
 

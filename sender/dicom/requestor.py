@@ -6,7 +6,7 @@ One thread, one socket, our own deadlines: no reactor that could lose an answer 
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,7 +76,11 @@ class Association(Protocol):
         ...
 
     def store_many(
-        self, requests: Iterator[StoreRequest], *, pacer: Pacer | None = None
+        self,
+        requests: Iterator[StoreRequest],
+        *,
+        pacer: Pacer | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[tuple[StoreRequest, StoreOutcome]]:
         """Store instances one after another until there are no more or the association ends.
 
@@ -87,6 +91,8 @@ class Association(Protocol):
         Args:
             pacer: how fast this may go; None: as fast as it can. Waiting for it is no stall of
                 the peer's, and no timeout runs meanwhile.
+            meanwhile: called again and again, by the thread that draws, while the peer or the
+                pacer keeps it waiting; what it takes counts as no time of the peer's.
         """
         ...
 
@@ -225,11 +231,15 @@ class NetworkAssociation:
         return None
 
     def store_many(
-        self, requests: Iterator[StoreRequest], *, pacer: Pacer | None = None
+        self,
+        requests: Iterator[StoreRequest],
+        *,
+        pacer: Pacer | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[tuple[StoreRequest, StoreOutcome]]:
         if self._storing is None or not self.is_open:
             return iter(())
-        return self._storing.run(requests, pacer)
+        return self._storing.run(requests, pacer, meanwhile)
 
     def release(self) -> None:
         exchange = self._open_exchange()

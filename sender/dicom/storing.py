@@ -6,7 +6,7 @@ This is the hot path: what is done here is done for each of millions of instance
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sender.dicom import dimse
@@ -75,9 +75,15 @@ class Storing:
         self._ours: tuple[Awaited, float] | None = None
         self._fault: Exception | None = None
 
-    def run(self, requests: Iterator[StoreRequest], pacer: Pacer | None) -> Iterator[Result]:
+    def run(
+        self,
+        requests: Iterator[StoreRequest],
+        pacer: Pacer | None,
+        meanwhile: Callable[[], None] | None,
+    ) -> Iterator[Result]:
         """Store instances until there are no more, or the association ends."""
         self._exchange.evidence.enter(Phase.TRANSFER)
+        self._exchange.wire.meanwhile = meanwhile
         self._draw(requests)
         try:
             while self._ahead is not None and self._exchange.is_open:
@@ -94,6 +100,7 @@ class Storing:
             if self._ahead is not None and isinstance(self._ahead[1], OpenFile):
                 self._ahead[1].close()
             self._ahead = None
+            self._exchange.wire.meanwhile = None
         if self._fault is not None:
             raise self._fault
 
@@ -247,6 +254,8 @@ class Storing:
             while seconds > 0 and not self._exchange.has_ended():
                 if self._interrupted.wait(min(seconds, HOLD_SECONDS)):
                     raise Ending(AssociationKind.ABORTED_BY_US, "We ended the connection.")
+                if self._exchange.wire.meanwhile is not None:
+                    self._exchange.wire.meanwhile()
                 seconds = pacer.spend(0)
         finally:
             self._ours = None

@@ -237,8 +237,8 @@ def _written_rate(value: float) -> str:
     for unit, seconds in _SECONDS.items():
         written = f"{value * seconds:.6f}".rstrip("0").rstrip(".")
         if float(written) / seconds == value:
-            return f"{written}/{unit}"
-    return f"{value:.6f}/s"
+            return f"{written} {'instance' if written == '1' else 'instances'}/{unit}"
+    return f"{value:.6f} instances/s"
 
 
 def _written_associations(count: int) -> str:

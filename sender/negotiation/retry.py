@@ -376,6 +376,12 @@ def delay(decision: RetryDecision, attempt: int, *, base_seconds: float, jitter:
     return units * base_seconds * (1 + JITTER * jitter)
 
 
+def meaning(rule: str) -> str:
+    """Say in a sentence what a rule means; "" for none, and for one that is not known."""
+    decision = RULES.get(rule)
+    return decision.reason if decision else ""
+
+
 def describe(rule: str, *, base_seconds: float = DEFAULT_BASE_SECONDS) -> str:
     """Say in sentences what a rule means and what follows from it.
 

@@ -26,6 +26,8 @@ MOST_KEPT = 200_000
 NAMES_PER_QUERY = 900
 _KEY = ("folder_id", "name", "size", "mtime_ns", "ctime_ns")
 _FACTS = ("kind_id", "series_id", "sop_instance_uid", "dataset_offset", "reason")
+_KIND = ("sop_class_uid", "transfer_syntax_uid", "lossy_code")
+_SERIES = ("study_id", "uid", "modality")
 _KNOWN = (
     "folder_id", "name", "size", "mtime_ns", "ctime_ns", "id", "kind_id", "series_id",
     "sop_instance_uid", "reason",
@@ -131,7 +133,7 @@ class Catalogue:
             self._learn_folders({os.path.dirname(one.path) for one in found})
             self._learn_kinds({one.kind for one in instances} | {NO_KIND})
             self._learn_studies(instances)
-            self._learn_series({self._series_key(one) for one in instances})
+            self._learn_series({self._series_key(one): one.study_instance for one in instances})
 
     def remember(self, found: Sequence[Found]) -> list[Remembered]:
         """Write files that were scanned, no path twice; return what is remembered of each.
@@ -253,26 +255,32 @@ class Catalogue:
                 self._folders[digests[bytes(digest)]] = folder_id
 
     def _learn_folders(self, paths: set[str]) -> None:
-        self._find_folders(sorted(paths))
-        new = sorted(paths - set(self._folders))
-        if new:
-            SourceFolder.objects.bulk_create(
-                [SourceFolder(path=stored_path(path), digest=_digest(path)) for path in new],
-                ignore_conflicts=True,
-                batch_size=500,
-            )
-            self._find_folders(new)
+        """Make sure that folders have rows; which have been looked for and found is known."""
+        new = {_digest(path): path for path in paths if path not in self._folders}
+        ids = upsert_rows(
+            SourceFolder,
+            ("digest", "path"),
+            [(digest, stored_path(new[digest])) for digest in sorted(new)],
+            key=("digest",),
+            changed=("path",),
+        )
+        for digest, path in new.items():
+            self._folders[path] = ids[(digest,)]
 
     def _learn_kinds(self, kinds: set[DataKind]) -> None:
-        new = kinds - set(self._kinds)
-        for kind in sorted(new, key=lambda k: (k.sop_class, k.transfer_syntax, str(k.lossy))):
-            row, _ = SourceKind.objects.get_or_create(
-                sop_class_uid=kind.sop_class,
-                transfer_syntax_uid=kind.transfer_syntax,
-                lossy_code=LOSSY_CODES[kind.lossy],
+        new = {_key_of(kind): kind for kind in kinds if kind not in self._kinds}
+        ids: dict[tuple[object, ...], int] = {}
+        for part in _parts(sorted(new)):
+            rows = SourceKind.objects.filter(
+                sop_class_uid__in={sop_class for sop_class, _, _ in part},
+                transfer_syntax_uid__in={syntax for _, syntax, _ in part},
             )
-            self._kinds[kind] = row.pk
-            self._kinds_by_id[row.pk] = kind
+            ids |= {tuple(key): row_id for *key, row_id in rows.values_list(*_KIND, "id")}
+        missing = [key for key in sorted(new) if key not in ids]
+        ids |= upsert_rows(SourceKind, _KIND, missing, key=_KIND, changed=("lossy_code",))
+        for key, kind in new.items():
+            self._kinds[kind] = ids[key]
+            self._kinds_by_id[ids[key]] = kind
 
     def _learn_studies(self, found: Sequence[ScannedInstance]) -> None:
         """Make sure that the studies have rows, and a date if an instance of theirs has one."""
@@ -282,13 +290,7 @@ class Catalogue:
         new = sorted(set(dates) - set(self._studies))
         if new:
             self._find_studies(new)
-            missing = [uid for uid in new if uid not in self._studies]
-            SourceStudy.objects.bulk_create(
-                [SourceStudy(uid=uid, study_date=dates[uid]) for uid in missing],
-                ignore_conflicts=True,
-                batch_size=500,
-            )
-            self._find_studies(missing)
+            self._add_studies({uid: dates[uid] for uid in new if uid not in self._studies})
         for uid in sorted(dates):
             study_id, date = self._studies[uid]
             if dates[uid] and not date:
@@ -302,21 +304,36 @@ class Catalogue:
             for uid, study_id, date in rows.values_list("uid", "id", "study_date"):
                 self._studies[uid] = study_id, date
 
+    def _add_studies(self, dates: Mapping[str, str]) -> None:
+        """Write studies; of one that another scan has written meanwhile its date is kept."""
+        SourceStudy.objects.bulk_create(
+            [SourceStudy(uid=uid, study_date=dates[uid]) for uid in dates],
+            ignore_conflicts=True,
+            batch_size=500,
+        )
+        self._find_studies(list(dates))
+
     def _date_series(self, study_id: int, date: str) -> None:
         for series_id, facts in self._series_by_id.items():
             if facts.study_id == study_id:
                 self._series_by_id[series_id] = facts._replace(study_date=date)
 
-    def _learn_series(self, keys: set[tuple[int, str, str]]) -> None:
-        new = sorted(keys - set(self._series))
-        if new:
-            SourceSeries.objects.bulk_create(
-                [SourceSeries(study_id=s, uid=uid, modality=m) for s, uid, m in new],
-                ignore_conflicts=True,
-                batch_size=500,
+    def _learn_series(self, studies: Mapping[tuple[int, str, str], str]) -> None:
+        """Make sure that series have rows.
+
+        Args:
+            studies: the Study Instance UID of each.
+        """
+        new = sorted(studies.keys() - self._series.keys())
+        self._find_keys(new)
+        missing = [key for key in new if key not in self._series]
+        self._series |= upsert_rows(SourceSeries, _SERIES, missing, key=_SERIES, changed=("uid",))
+        for key, study in studies.items():
+            study_id, uid, modality = key
+            date = self._studies[study][1]
+            self._series_by_id.setdefault(
+                self._series[key], SeriesFacts(study_id, study, date, uid, modality)
             )
-            self._find_keys(new)
-        self._find_series({self._series[key] for key in keys})
 
     def _find_keys(self, keys: Sequence[tuple[int, str, str]]) -> None:
         for part in _parts(keys):
@@ -336,6 +353,10 @@ class Catalogue:
             )
             for series_id, study_id, study, date, uid, modality in rows:
                 self._series_by_id[series_id] = SeriesFacts(study_id, study, date, uid, modality)
+
+
+def _key_of(kind: DataKind) -> tuple[str, str, int]:
+    return kind.sop_class, kind.transfer_syntax, LOSSY_CODES[kind.lossy]
 
 
 def _digest(path: str) -> bytes:

@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from sender.dicom.requestor import LimitPacer
+from sender.dicom.pacers import LimitPacer
 from sender.models import Destination, DestinationPace
 from sender.negotiation import buckets, pacing
 from sender.negotiation.pacing import Allowed, Answers, Pace, Rejected

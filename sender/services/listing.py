@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Case, Count, Min, Q, Value, When
+from django.db.models import Case, Count, Min, Value, When
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sender.dicom import files
@@ -81,16 +82,17 @@ def _claim(listing_id: int, owner: str) -> Listing | None:
     waiting = Listing.objects.filter(
         pk=listing_id, state__in=(ListingState.WAITING, ListingState.SCANNING)
     )
-    free = Q(lease_until__isnull=True)  # the tick ends the leases of those who vanished
-    holder = waiting.values_list("owner", flat=True).first()
-    if holder and is_dead(holder):
-        free |= Q(owner=holder)
-    taken = waiting.filter(free).update(
-        state=ListingState.SCANNING, owner=owner, lease_until=lease()
-    )
-    if not taken:
-        return None
-    Listing.objects.filter(pk=listing_id, started_at__isnull=True).update(started_at=now)
+    mine = {
+        "state": ListingState.SCANNING,
+        "owner": owner,
+        "lease_until": lease(),
+        "started_at": Coalesce("started_at", now),
+    }
+    # The tick ends the leases of those who vanished; of some it is known sooner.
+    if not waiting.filter(lease_until__isnull=True).update(**mine):
+        holder = waiting.values_list("owner", flat=True).first()
+        if not (holder and is_dead(holder) and waiting.filter(owner=holder).update(**mine)):
+            return None
     return Listing.objects.get(pk=listing_id)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Case, Q, QuerySet, When
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sender.models import (
@@ -120,13 +121,12 @@ def _claim(send_id: int, owner: str) -> Send | None:
         planned_at__isnull=True,
         state__in=(SendState.DRAFT, SendState.PLANNING, SendState.CANCELLING),
     )
-    free = Q(lease_until__isnull=True)  # the tick ends the leases of those who vanished
-    holder = waiting.values_list("owner", flat=True).first()
-    if holder and is_dead(holder):
-        free |= Q(owner=holder)
-    if not waiting.filter(free).update(owner=owner, lease_until=_lease()):
-        return None
-    Send.objects.filter(pk=send_id, started_at__isnull=True).update(started_at=now)
+    mine = {"owner": owner, "lease_until": _lease(), "started_at": Coalesce("started_at", now)}
+    # The tick ends the leases of those who vanished; of some it is known sooner.
+    if not waiting.filter(lease_until__isnull=True).update(**mine):
+        holder = waiting.values_list("owner", flat=True).first()
+        if not (holder and is_dead(holder) and waiting.filter(owner=holder).update(**mine)):
+            return None
     return Send.objects.select_related("template_version", "destination", "listing").get(pk=send_id)
 
 
@@ -227,6 +227,8 @@ def _studies(send: Send, done: int) -> Iterator[Study]:
     while page := list(rows[done : done + STUDIES_PER_QUERY]):
         for study_id, uid, files in page:
             yield Study(study_id, uid or "", files)
+        if len(page) < STUDIES_PER_QUERY:
+            return
         done += len(page)
 
 
@@ -363,7 +365,8 @@ def _close(send: Send) -> None:
         ):
             return
         run_checks.note_plan(send)
-        control.spread_priority(send.pk)
+        if Send.objects.exclude(priority=send.priority).filter(pk=send.pk).exists():
+            control.spread_priority(send.pk)  # it was changed while batches were written
         is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
         if is_queued and not send.inline:
             tickets.issue_work(send.destination_id)

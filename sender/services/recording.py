@@ -195,7 +195,9 @@ def record_association(uid: UUID, outcome: AssociationOutcome) -> Association:
 
     A second call for the same uid returns the row of the first and changes nothing.
     """
-    attempt = AssociationAttempt.objects.select_related("destination").get(uid=uid)
+    attempt = AssociationAttempt.objects.select_related(
+        "destination", "destination_revision", "definition_list"
+    ).get(uid=uid)
     row = _row(attempt, outcome)
     pdu_ids = [interning.pdu_id(pdu) for pdu in outcome.pdus]
     with transaction.atomic():
@@ -228,9 +230,9 @@ def _row(attempt: AssociationAttempt, outcome: AssociationOutcome) -> Associatio
         started_on=site_day(outcome.started_at),
         recorded_at=timezone.now(),
         destination=attempt.destination,
-        destination_revision_id=attempt.destination_revision_id,
+        destination_revision=attempt.destination_revision,
         template_version_id=attempt.template_version_id,
-        definition_list_id=attempt.definition_list_id,
+        definition_list=attempt.definition_list,
         result_list_id=interning.result_list_id(outcome),
         trigger=attempt.trigger,
         requested_by=attempt.requested_by,

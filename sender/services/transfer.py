@@ -5,37 +5,33 @@ An association serves one batch after another of a send while its contexts fit.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 from django.db import transaction
 
-from sender.dicom.encoding import ConversionFailed, EncodedDataset, SourceUnusable
-from sender.dicom.requestor import FileRange, Requestor, StoreRequest
+from sender.dicom.requestor import Requestor
 from sender.models import SendBatch, SendState, Trigger
 from sender.models.reading import proposal_of
 from sender.negotiation import retry
-from sender.negotiation.matching import Choice, Conversion, Refusal, choose
+from sender.negotiation.matching import Choice
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, StoreOutcome
-from sender.negotiation.retry import RetryDecision, Stops
-from sender.services import conversions, parked, passages, recording, sending
+from sender.negotiation.retry import RetryDecision
+from sender.services import outgoing, parked, passages, recording, sending
 from sender.services.associating import Errand, associate, record_refusal
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease, SlotLease, extend_batch
-from sender.services.passages import Barred, Passage, Run
+from sender.services.outgoing import Outgoing
+from sender.services.passages import Passage, Run
 from sender.services.patience import persist
 from sender.services.results import (
     Change,
     DueItem,
-    ItemChange,
     Tried,
     change_of,
     change_of_interrupted,
-    due_at,
     due_items,
     is_pending,
-    untried,
     write_changes,
 )
 from sender.services.settling import (
@@ -51,38 +47,12 @@ logger = logging.getLogger(__name__)
 
 GROUP_INSTANCES = 500
 GROUP_SECONDS = 0.5
-ALL = ""
-"""Stands for all SOP classes."""
 
 NextBatch = Callable[[SendBatch], BatchLease | None]
 
 
 class LeaseLost(RuntimeError):
     """Somebody else works on the batch now; what this worker does no longer counts."""
-
-
-@dataclass(slots=True)
-class Outgoing:
-    """An item on its way: what carries it, and its converted data if it had to be converted."""
-
-    item: DueItem
-    choice: Choice
-    converted: EncodedDataset | None = None
-
-    def request(self) -> StoreRequest:
-        """Return the request that stores it."""
-        scanned = self.item.instance
-        return StoreRequest(
-            scanned.kind.sop_class,
-            scanned.sop_instance,
-            self.choice.context_id,
-            self.converted.content if self.converted else FileRange.of(scanned),
-        )
-
-    def discard(self) -> None:
-        """Give back what the conversion took."""
-        if self.converted is not None:
-            self.converted.discard()
 
 
 def run_batches(
@@ -263,7 +233,7 @@ def _serve(passage: Passage, run: Run, items: Iterator[DueItem]) -> bool:
     if association.is_open:
         _store(passage, run, items)
     elif any(context.negotiated for context in association.contexts):
-        _refuse_all(passage, run, items)
+        outgoing.refuse_all(passage, run, items)
     _write_group(passage, run)
     return association.is_open and not passage.stopping.is_set()
 
@@ -271,110 +241,18 @@ def _serve(passage: Passage, run: Run, items: Iterator[DueItem]) -> bool:
 def _store(passage: Passage, run: Run, items: Iterator[DueItem]) -> None:
     waiting: dict[str, Outgoing] = {}
     association = passage.opened.association
-    requests = _requests(passage, run, items, waiting)
-    for request, outcome in association.store_many(requests, pacer=passage.pacer):
-        outgoing = waiting.pop(request.sop_instance)
-        outgoing.discard()
-        _take_result(passage, run, outgoing.item, outgoing.choice, outcome)
+    requests = outgoing.requests(passage, run, items, waiting)
+    stored = association.store_many(
+        requests, pacer=passage.pacer, meanwhile=lambda: _write_while_waiting(passage, run)
+    )
+    for request, outcome in stored:
+        sent = waiting.pop(request.sop_instance)
+        sent.discard()
+        _take_result(passage, run, sent.item, sent.choice, outcome)
         if _is_group_full(run):
             _write_group(passage, run)
-    for outgoing in waiting.values():  # drawn, but not begun
-        outgoing.discard()
-
-
-def _requests(
-    passage: Passage, run: Run, items: Iterable[DueItem], waiting: dict[str, Outgoing]
-) -> Iterator[StoreRequest]:
-    """Yield a request per item that an accepted context can carry; settle the others here."""
-    for item, choice in conversions.in_order(passage.conversions, _chosen(passage, run, items)):
-        if passage.stopping.is_set():
-            return
-        outgoing = Outgoing(item, choice)
-        if choice.conversion is not Conversion.NONE:
-            outgoing.converted = _converted(passage, run, item)
-            if outgoing.converted is None:
-                continue
-        waiting[item.instance.sop_instance] = outgoing
-        yield outgoing.request()
-
-
-def _chosen(
-    passage: Passage, run: Run, items: Iterable[DueItem]
-) -> Iterator[tuple[DueItem, Choice]]:
-    """Yield items with the context that carries them."""
-    options = run.send.template_version.spec.options
-    contexts = passage.opened.association.contexts
-    choices: dict[object, Choice | Refusal] = {}
-    for item in items:
-        if passage.stopping.is_set():
-            return
-        kind = item.instance.kind
-        barred = run.barred.get(ALL) or run.barred.get(kind.sop_class)
-        if barred is not None:
-            _leave_out(run, item, barred)
-            continue
-        if kind not in choices:
-            choices[kind] = choose(kind, contexts, options)
-        choice = choices[kind]
-        if isinstance(choice, Refusal):
-            _park(run, item, choice.reason)
-        else:
-            yield item, choice
-
-
-def _converted(passage: Passage, run: Run, item: DueItem) -> EncodedDataset | None:
-    """Return an item converted; None if it can't be, which is settled here."""
-    try:
-        return passage.conversions.take(item)
-    except SourceUnusable as error:
-        change = ItemChange(InstanceOutcome.FAILED, str(error)[:600], rule=retry.NOT_SENT.rule)
-    except ConversionFailed as error:
-        change = ItemChange(
-            InstanceOutcome.UNSENDABLE, str(error)[:600], rule="conversion_failed", tried=False
-        )
-    except OSError as error:  # no room for the result, or no process: not the instance's fault
-        logger.error("Nothing can be converted now: %s", error)
-        change = ItemChange(
-            InstanceOutcome.PENDING,
-            f"it could not be converted here: {error.strerror or error}"[:600],
-            rule=retry.LOCAL.rule,
-            retry_at=due_at(retry.LOCAL, 1),
-            tried=False,
-        )
-    _settle_untried(run, item, change)
-    return None
-
-
-def _settle_untried(run: Run, item: DueItem, change: ItemChange) -> InstanceOutcome:
-    """Settle an item that is not sent now; return its outcome."""
-    change = untried(item.item_id, Tried(item.attempts, item.rule), change)
-    run.changes.append(Change(item.item_id, item.part_id, change))
-    return change.outcome
-
-
-def _park(run: Run, item: DueItem, reason: str) -> None:
-    """No accepted context carries the item: it waits until one does."""
-    change = ItemChange(
-        InstanceOutcome.UNSENDABLE, reason[:600], rule=retry.NO_CONTEXT.rule, tried=False
-    )
-    if _settle_untried(run, item, change) is InstanceOutcome.UNSENDABLE:
-        run.parked.add((item.instance.kind.sop_class, item.instance.kind.transfer_syntax))
-
-
-def _leave_out(run: Run, item: DueItem, barred: Barred) -> None:
-    """The peer refused another instance for a reason that holds for this one too."""
-    change = ItemChange(InstanceOutcome.FAILED, barred.reason, rule=barred.rule, tried=False)
-    _settle_untried(run, item, change)
-
-
-def _refuse_all(passage: Passage, run: Run, items: Iterable[DueItem]) -> None:
-    """No context was accepted: say for each item why not."""
-    options = run.send.template_version.spec.options
-    contexts = passage.opened.association.contexts
-    for item in items:
-        choice = choose(item.instance.kind, contexts, options)
-        if isinstance(choice, Refusal):
-            _park(run, item, choice.reason)
+    for drawn in waiting.values():  # but not begun
+        drawn.discard()
 
 
 def _take_result(
@@ -400,18 +278,9 @@ def _take_result(
         before = Tried(item.attempts, item.rule)
         change = change_of(run.send, before, result, parallel=passage.in_use)
     run.changes.append(Change(item.item_id, item.part_id, change))
-    _bar(run, item, change)
+    outgoing.bar(run, item, change)
     if not run.journal.note(result):
         run.written_at = 0.0
-
-
-def _bar(run: Run, item: DueItem, change: ItemChange) -> None:
-    """Remember what the peer would refuse for the same reason as this item."""
-    decision = retry.RULES[change.rule]
-    if decision.stops is Stops.NOTHING:
-        return
-    concerned = item.instance.kind.sop_class if decision.stops is Stops.SOP_CLASS else ALL
-    run.barred[concerned] = Barred(decision.rule, f"not tried: {decision.reason}")
 
 
 def _is_group_full(run: Run) -> bool:
@@ -420,8 +289,17 @@ def _is_group_full(run: Run) -> bool:
     return time.monotonic() - run.written_at >= GROUP_SECONDS
 
 
-def _write_group(passage: Passage, run: Run) -> None:
+def _write_while_waiting(passage: Passage, run: Run) -> None:
+    """Commit results that are due though no further answer comes, so that pages tell of them."""
+    if _is_group_full(run):
+        _write_group(passage, run, is_waiting=True)
+
+
+def _write_group(passage: Passage, run: Run, *, is_waiting: bool = False) -> None:
     """Commit the results since the last group, if this worker still holds the batch.
+
+    Args:
+        is_waiting: the association is waited in, so that it can't be ended from here.
 
     Raises:
         LeaseLost: it does not.
@@ -435,7 +313,10 @@ def _write_group(passage: Passage, run: Run) -> None:
         was_tried, is_again = is_again, True
         _commit(passage, run, was_tried=was_tried)
 
-    _persist(passage, commit)
+    if is_waiting:
+        persist(commit, gives_up=passage.is_stopping)
+    else:
+        _persist(passage, commit)
     run.journal.empty()
     run.results.clear()
     run.changes.clear()

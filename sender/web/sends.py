@@ -13,7 +13,7 @@ from sender.analytics import sends as accounts
 from sender.models import Send, SendItem, SendState, StudyPart
 from sender.models.sends import ENDED_STATES
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import again, control, gate
+from sender.services import again, control, gate, waits
 from sender.web.access import may, needs
 from sender.web.control import OverrideForm
 from sender.web.exports import csv_response
@@ -71,7 +71,7 @@ def _with_counts(listed: list[Send]) -> list[tuple[Send, dict[InstanceOutcome, i
 
 def _find(number: int) -> Send:
     wanted: QuerySet[Send] = Send.objects.select_related(
-        "destination", "template_version__template", "listing"
+        "destination__pace", "template_version__template", "listing"
     )
     return get_object_or_404(wanted, pk=number)
 
@@ -120,6 +120,8 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "at_work": accounts.at_work(found),
         "associations": accounts.associations_of(found),
         "closed": None if found.is_ended else gate.why_closed(found),
+        "waits_for": None if found.is_ended else waits.waits_for(found),
+        "slowed_by": "" if found.is_ended else waits.slowed_by(found),
         "outlook": None if found.is_ended or not found.planned_at else outlook.outlook(found),
         "waiting": accounts.waiting_batches(found),
         "may_retry": found.state in again.MAY_BE_RETRIED,

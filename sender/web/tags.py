@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from sender.analytics.overview import Strip
 from sender.analytics.schedules import RunOutcome
+from sender.analytics.sends import FailureGroup
 from sender.models import SendState
 from sender.negotiation import retry, sop_classes, stalls, syntaxes
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Verdict
@@ -136,6 +137,12 @@ def trigger(value: str) -> str:
 def why(reason: str) -> str:
     """Return the reason of a row as pages say it; accounts have the same word as CONTRACT.md."""
     return words.REASONS.get(reason, reason)
+
+
+@register.filter
+def remedy(group: FailureGroup) -> str:
+    """Say what helps where nothing can be tried again."""
+    return words.say_remedy(group)
 
 
 @register.filter

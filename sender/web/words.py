@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sender.analytics.schedules import RunOutcome
+from sender.analytics.sends import NO_INSTANCE, FailureGroup
 from sender.models import SendState
 from sender.negotiation.codes import REJECTION_REASONS, REJECTION_RESULTS, REJECTION_SOURCES
 from sender.negotiation.outcomes import (
@@ -184,6 +185,26 @@ def say_rejection(result: int, source: int, reason: int) -> str:
     why = REJECTION_REASONS.get((source, reason), "reserved reason")
     return f"{kind}, by the {who}: {why} ({result}/{source}/{reason})"
 
+
+def say_remedy(group: FailureGroup) -> str:
+    """Say what helps where nothing can be tried again."""
+    if group.outcome in _OF_OUTCOMES:
+        return _OF_OUTCOMES[group.outcome]
+    if group.reason in _OF_REASONS:
+        return _OF_REASONS[group.reason]
+    if group.outcome == InstanceOutcome.UNSENDABLE:
+        return "Have a template propose it, then send again."
+    return ""
+
+
+_OF_OUTCOMES: dict[str, str] = {
+    InstanceOutcome.WARNING: "None is needed: the peer stored it.",
+    InstanceOutcome.CANCELLED: "Send again.",
+}
+_OF_REASONS = {
+    "conflict": "Send the right one of the files by itself.",
+    NO_INSTANCE: "Each row says what is wrong with its file.",
+}
 
 REASONS = {
     "conflict": "conflict: another file has the same SOP Instance UID and other data",

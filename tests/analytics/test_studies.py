@@ -4,7 +4,7 @@ import pytest
 
 from sender.analytics import studies
 from sender.models import Destination, Send, SendState
-from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.outcomes import AssociationKind, InstanceOutcome
 from sender.services.enquiries import verification_version
 from tests import factories
 
@@ -90,3 +90,13 @@ def test_a_journey_tells_where_a_study_went_and_how_completely(to: Destination, 
     assert [j.send.destination.name for j in found] == ["other", "pacs"]
     assert studies.is_known("1.3")
     assert not studies.is_known("1.33")
+
+
+def test_a_journey_that_never_began_names_the_associations_in_vain(to: Destination) -> None:
+    unreached = make_send(to, ("1.5", FAILED))
+    refused = factories.recorded(
+        to, factories.outcome(kind=AssociationKind.TCP_FAILED), send=unreached
+    )
+    (journey,) = studies.journeys("1.5")
+    assert journey.associations == []
+    assert journey.in_vain == [refused.pk]

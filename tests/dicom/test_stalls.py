@@ -5,8 +5,10 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -327,3 +329,28 @@ def test_where_the_system_tells_nothing_a_stall_is_nobodys(
     stall = association.outcome().stall
     assert stall is not None
     assert (stall.whose, stall.awaited, stall.figures) == (Whose.UNKNOWN, Awaited.ANSWER, None)
+
+
+@linux_only
+def test_what_is_done_while_a_peer_is_silent_takes_none_of_its_time() -> None:
+    worked: list[float] = []
+
+    def work() -> None:
+        worked.append(time.monotonic())
+        time.sleep(0.8)
+
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        received = conversation.read_request()
+        time.sleep(2)
+        conversation.answer(received)
+        well_behaved(conversation)
+
+    hasty = replace(PATIENT, answer=1.5)
+    with acceptor(script) as peer:
+        association = associate(peer.port, hasty)
+        requests = iter([request()])
+        stored = [o.outcome for _, o in association.store_many(requests, meanwhile=work)]
+        association.release()
+    assert stored == [InstanceOutcome.SENT], "the peer itself took 2 s, of which 0.8 s were ours"
+    assert worked

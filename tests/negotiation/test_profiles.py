@@ -21,7 +21,7 @@ from sender.negotiation.profiles import (
 from sender.negotiation.windows import EVERY_DAY, Window, Windows
 
 BERLIN = ZoneInfo("Europe/Berlin")
-OFFICE = "mon-fri 07:00-18:00: 2 MB/s, 10/s, 1 association\notherwise: 50 MB/s"
+OFFICE = "mon-fri 07:00-18:00: 2 MB/s, 10 instances/s, 1 association\notherwise: 50 MB/s"
 BY_DAY, BY_NIGHT = Limits(2e6, 10, 1), Limits(50e6)
 
 
@@ -36,13 +36,13 @@ def utc(text: str) -> datetime:
         ("", ""),
         ("Otherwise : no limit", "otherwise: no limit"),
         ("weekdays 7:00–18:00:10/s; otherwise: unlimited",
-         "mon-fri 07:00-18:00: 10/s\notherwise: no limit"),
+         "mon-fri 07:00-18:00: 10 instances/s\notherwise: no limit"),
         ("mon 07:00-18:00; sat 08:00-12:00: 2 associations",
          "mon 07:00-18:00; sat 08:00-12:00: 2 associations"),
         ("daily 00:00-06:00, 18:00-24:00: 100 Mbit/s, 30/min",
-         "daily 00:00-06:00; daily 18:00-24:00: 12.5 MB/s, 0.5/s"),
-        ("otherwise: 1/min", "otherwise: 1/min"),
-        ("otherwise: 1.5 GB/s, 10 instances/s", "otherwise: 1.5 GB/s, 10/s"),
+         "daily 00:00-06:00; daily 18:00-24:00: 12.5 MB/s, 0.5 instances/s"),
+        ("otherwise: 1/min", "otherwise: 1 instance/min"),
+        ("otherwise: 1.5 GB/s, 10 instances/s", "otherwise: 1.5 GB/s, 10 instances/s"),
         ("otherwise: 1 MiB/s", "otherwise: 1.048576 MB/s"),
         ("otherwise: 100 B/s", "otherwise: 100 B/s"),
         ("otherwise: 1 Mbit/s", "otherwise: 125 kB/s"),

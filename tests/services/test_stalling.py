@@ -26,14 +26,16 @@ pytestmark = [
 def keeping_waiting(until: threading.Event) -> Callable[[Conversation], None]:
     """Return a script that is silent at the first instance, and then answers all."""
 
-    def store(conversation: Conversation) -> None:
-        request = conversation.read_request()
-        assert until.wait(30)
-        while True:
-            conversation.answer(request)
-            request = conversation.read_request()
+    return accepting(lambda conversation: keep_waiting(conversation, until))
 
-    return accepting(store)
+
+def keep_waiting(conversation: Conversation, until: threading.Event) -> None:
+    """Be silent at the next instance, then answer it and all others."""
+    request = conversation.read_request()
+    assert until.wait(30)
+    while True:
+        conversation.answer(request)
+        request = conversation.read_request()
 
 
 def await_at_work(send: Send, is_right: Callable[[AtWork], bool]) -> AtWork:
@@ -83,3 +85,26 @@ def test_an_association_that_moves_is_never_written_to_stall(tmp_path: Path) -> 
         run_to_the_end(send)
     assert state_of(send) == "succeeded"
     assert set(AssociationAttempt.objects.values_list("stall", "stalled_since")) == {("", None)}
+
+
+def test_what_a_peer_answered_before_it_fell_silent_is_on_record_while_it_is(
+    tmp_path: Path,
+) -> None:
+    goes_on = threading.Event()
+
+    def store(conversation: Conversation) -> None:
+        for _ in range(2):
+            conversation.answer(conversation.read_request())
+        keep_waiting(conversation, goes_on)
+
+    with acceptor(accepting(store)) as running:
+        send = planned(scripted(running.port), write_studies(tmp_path / "in", 1))
+        sent = send.items.filter(outcome="sent")
+        with background():
+            await_true(lambda: sent.count() == 2, "the two that were answered", 10)
+            assert not goes_on.is_set()
+            assert at_work(send), "it is silent, and still awaited"
+            goes_on.set()
+            await_true(lambda: Send.objects.get(pk=send.pk).is_ended, "the end", 20)
+    assert state_of(send) == "succeeded"
+    assert {item.attempts for item in send.items.all()} == {1}

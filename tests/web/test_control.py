@@ -359,3 +359,44 @@ def test_limits_that_cannot_be_are_told_beside_their_fields(as_role: SignIn) -> 
     made = Destination.objects.get()
     assert (made.windows, made.association_scope) == ("mon-fri 20:00-06:00", "study")
     assert (made.bytes_per_second, made.sends_parked) == (None, True)
+
+
+def test_a_group_says_once_what_its_rule_means_and_how_often_it_was_tried(
+    as_role: SignIn, send: Send
+) -> None:
+    SendItem.objects.filter(send=send, reason="busy").update(attempts=3)
+    out = "not tried: The peer is out of resources (A7xx)."
+    SendItem.objects.filter(send=send, reason="odd").update(reason=out)
+    page = text(as_role("viewer"), f"/sends/{send.pk}/")
+    assert page.count("The peer is out of resources (A7xx).") == 2, "once in each group"
+    assert page.count("Tried 3 times.") == 1
+    assert "tried again" not in page, "it is not: it has ended"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "remedy"),
+    [
+        ("warning", "coerced", "None is needed: the peer stored it."),
+        ("cancelled", "the send was cancelled", "Send again."),
+        ("unsendable", "conflict", "Send the right one of the files by itself."),
+        ("unsendable", "CT was not proposed", "Have a template propose it, then send again."),
+    ],
+)
+def test_what_cant_be_retried_has_another_remedy(
+    outcome: str, reason: str, remedy: str, as_role: SignIn, send: Send
+) -> None:
+    odd = SendItem.objects.filter(send=send, reason="odd")
+    odd.update(outcome=outcome, reason=reason, batch=None)
+    page = text(as_role("operator"), f"/sends/{send.pk}/")
+    assert remedy in page
+    assert page.count("Retry <span") == 2, "the busy ones, and their kind of data"
+
+
+def test_a_send_that_waits_says_for_what(as_role: SignIn, send: Send) -> None:
+    address = f"/sends/{running(send).pk}/progress/"
+    assert "It waits for a free worker." in text(as_role("viewer"), address)
+    due = timezone.now() + timedelta(minutes=3)
+    SendBatch.objects.filter(send=send).update(next_attempt_at=due)
+    page = text(as_role("viewer"), address)
+    assert "Its next attempt is not due yet." in page
+    assert due.isoformat() in page

@@ -1,0 +1,148 @@
+"""What of a batch can travel in the open association, and as what; the rest is settled here."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sender.dicom.encoding import ConversionFailed, EncodedDataset, SourceUnusable
+from sender.dicom.requestor import FileRange, StoreRequest
+from sender.negotiation import retry
+from sender.negotiation.matching import Choice, Conversion, Refusal, choose
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.retry import Stops
+from sender.services import conversions
+from sender.services.passages import Barred, Passage, Run
+from sender.services.results import Change, DueItem, ItemChange, Tried, due_at, untried
+
+logger = logging.getLogger(__name__)
+
+ALL = ""
+"""Stands for all SOP classes."""
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """An item on its way: what carries it, and its converted data if it had to be converted."""
+
+    item: DueItem
+    choice: Choice
+    converted: EncodedDataset | None = None
+
+    def request(self) -> StoreRequest:
+        """Return the request that stores it."""
+        scanned = self.item.instance
+        return StoreRequest(
+            scanned.kind.sop_class,
+            scanned.sop_instance,
+            self.choice.context_id,
+            self.converted.content if self.converted else FileRange.of(scanned),
+        )
+
+    def discard(self) -> None:
+        """Give back what the conversion took."""
+        if self.converted is not None:
+            self.converted.discard()
+
+
+def requests(
+    passage: Passage, run: Run, items: Iterable[DueItem], waiting: dict[str, Outgoing]
+) -> Iterator[StoreRequest]:
+    """Yield a request per item that an accepted context can carry; settle the others here."""
+    for item, choice in conversions.in_order(passage.conversions, _chosen(passage, run, items)):
+        if passage.stopping.is_set():
+            return
+        outgoing = Outgoing(item, choice)
+        if choice.conversion is not Conversion.NONE:
+            outgoing.converted = _converted(passage, run, item)
+            if outgoing.converted is None:
+                continue
+        waiting[item.instance.sop_instance] = outgoing
+        yield outgoing.request()
+
+
+def _chosen(
+    passage: Passage, run: Run, items: Iterable[DueItem]
+) -> Iterator[tuple[DueItem, Choice]]:
+    """Yield items with the context that carries them."""
+    options = run.send.template_version.spec.options
+    contexts = passage.opened.association.contexts
+    choices: dict[object, Choice | Refusal] = {}
+    for item in items:
+        if passage.stopping.is_set():
+            return
+        kind = item.instance.kind
+        barred = run.barred.get(ALL) or run.barred.get(kind.sop_class)
+        if barred is not None:
+            _leave_out(run, item, barred)
+            continue
+        if kind not in choices:
+            choices[kind] = choose(kind, contexts, options)
+        choice = choices[kind]
+        if isinstance(choice, Refusal):
+            _park(run, item, choice.reason)
+        else:
+            yield item, choice
+
+
+def _converted(passage: Passage, run: Run, item: DueItem) -> EncodedDataset | None:
+    """Return an item converted; None if it can't be, which is settled here."""
+    try:
+        return passage.conversions.take(item)
+    except SourceUnusable as error:
+        change = ItemChange(InstanceOutcome.FAILED, str(error)[:600], rule=retry.NOT_SENT.rule)
+    except ConversionFailed as error:
+        change = ItemChange(
+            InstanceOutcome.UNSENDABLE, str(error)[:600], rule="conversion_failed", tried=False
+        )
+    except OSError as error:  # no room for the result, or no process: not the instance's fault
+        logger.error("Nothing can be converted now: %s", error)
+        change = ItemChange(
+            InstanceOutcome.PENDING,
+            f"it could not be converted here: {error.strerror or error}"[:600],
+            rule=retry.LOCAL.rule,
+            retry_at=due_at(retry.LOCAL, 1),
+            tried=False,
+        )
+    _settle_untried(run, item, change)
+    return None
+
+
+def _settle_untried(run: Run, item: DueItem, change: ItemChange) -> InstanceOutcome:
+    """Settle an item that is not sent now; return its outcome."""
+    change = untried(item.item_id, Tried(item.attempts, item.rule), change)
+    run.changes.append(Change(item.item_id, item.part_id, change))
+    return change.outcome
+
+
+def _park(run: Run, item: DueItem, reason: str) -> None:
+    """No accepted context carries the item: it waits until one does."""
+    change = ItemChange(
+        InstanceOutcome.UNSENDABLE, reason[:600], rule=retry.NO_CONTEXT.rule, tried=False
+    )
+    if _settle_untried(run, item, change) is InstanceOutcome.UNSENDABLE:
+        run.parked.add((item.instance.kind.sop_class, item.instance.kind.transfer_syntax))
+
+
+def _leave_out(run: Run, item: DueItem, barred: Barred) -> None:
+    """The peer refused another instance for a reason that holds for this one too."""
+    change = ItemChange(InstanceOutcome.FAILED, barred.reason, rule=barred.rule, tried=False)
+    _settle_untried(run, item, change)
+
+
+def refuse_all(passage: Passage, run: Run, items: Iterable[DueItem]) -> None:
+    """No context was accepted: say for each item why not."""
+    options = run.send.template_version.spec.options
+    contexts = passage.opened.association.contexts
+    for item in items:
+        choice = choose(item.instance.kind, contexts, options)
+        if isinstance(choice, Refusal):
+            _park(run, item, choice.reason)
+
+
+def bar(run: Run, item: DueItem, change: ItemChange) -> None:
+    """Remember what the peer would refuse for the same reason as this item."""
+    decision = retry.RULES[change.rule]
+    if decision.stops is Stops.NOTHING:
+        return
+    concerned = item.instance.kind.sop_class if decision.stops is Stops.SOP_CLASS else ALL
+    run.barred[concerned] = Barred(decision.rule, f"not tried: {decision.reason}")

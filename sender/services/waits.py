@@ -1,0 +1,88 @@
+"""Why a send that may go now does not, or goes slowly; for people. Reads only.
+
+What closes its way (a pause, a window, a breaker) is gate.py's to say.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Min
+from django.utils import timezone
+
+from sender.models import BatchState, Destination, Send, SendBatch, SendState
+from sender.services import fairness, gate, limits
+
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a send waits for, in a sentence, and until when; None: nobody can tell."""
+
+    reason: str
+    until: datetime | None = None
+
+
+def waits_for(send: Send) -> Wait | None:
+    """Return what a send waits for; None: something of it is being done, or nothing is left."""
+    if send.inline:
+        return None
+    if send.state == SendState.PLANNING:
+        return _for_plan(send)
+    if send.state in (SendState.QUEUED, SendState.RUNNING):
+        return _for_batch(send)
+    return None
+
+
+def _for_plan(send: Send) -> Wait | None:
+    is_listed = send.listing is not None and send.listing.owner
+    if send.owner or is_listed:
+        return None
+    return Wait("It waits for a worker that lists and plans it.")
+
+
+def _for_batch(send: Send) -> Wait | None:
+    if send.batches.filter(state=BatchState.RUNNING).exists():
+        return None
+    due = send.batches.filter(state=BatchState.READY).aggregate(at=Min("next_attempt_at"))["at"]
+    if due is None:
+        return None
+    if due > timezone.now():
+        return Wait("Its next attempt is not due yet.", due)
+    return _for_turn(send.destination)
+
+
+def _for_turn(destination: Destination) -> Wait:
+    """Say why a batch that is due is not begun."""
+    closed = gate.look(destination.pk).closed
+    if closed is not None:
+        return Wait(closed.reason, closed.until)
+    if not fairness.free_slots(destination.pk):
+        return Wait(_say_slots(destination))
+    urgent = fairness.more_urgent_than(destination.pk)
+    if urgent is not None:
+        return Wait(f"An urgent send to {Destination.objects.get(pk=urgent)} goes first.")
+    return Wait("It waits for a free worker.")
+
+
+def _say_slots(destination: Destination) -> str:
+    """Say who has the associations that a destination may have now."""
+    most = limits.associations_now(destination.pk, timezone.now())
+    at_work = SendBatch.objects.filter(destination=destination, state=BatchState.RUNNING)
+    sends = list(at_work.order_by("send_id").values_list("send_id", flat=True).distinct())
+    taken = "The one association" if most == 1 else f"Each of the {most} associations"
+    said = f"{taken} that {destination} may have now is in use"
+    if not sends:
+        return f"{said}."
+    named = ", ".join(str(number) for number in sends[:MOST_NAMED])
+    more = f" and {len(sends) - MOST_NAMED} more" if len(sends) > MOST_NAMED else ""
+    return f"{said}, by send {named}{more}."
+
+
+def slowed_by(send: Send) -> str:
+    """Say why a destination is sent to with pauses between instances; "" if it is not."""
+    destination = send.destination
+    row = getattr(destination, "pace", None)
+    if row is None or not limits.pace_of(destination, timezone.now()).delay_seconds:
+        return ""
+    return str(row.detail)
