@@ -1,4 +1,4 @@
-"""How fast files are identified and walked, beside other tools: `python -m benchmarks.scan`.
+"""How fast files are identified and walked, beside other tools: `python benchmarks/scan.py`.
 
 Makes set H of SENDING.md (20,000 MR files of 16.5 kB in 20 studies) and one folder of 100,000 small
 files. Each turn measures all in alternating order, with the files in the page cache: our listing,
@@ -7,14 +7,19 @@ dcmsend's own scan (it sends to a closed port, so it only reads), and pydicom re
 same attributes without walking to the end. Prints medians: files a second, processor time per file,
 and the ratio to dcmsend. Ours runs in a resident process, as a worker is; dcmsend's start (about
 20 ms) counts, as that is how it is used.
+
+Then the product lists that one folder as a send has it listed, remembering each file in a new
+SQLite database, and lists it once more, unchanged.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sender.dicom.files import Entry, list_files
 from sender.dicom.scanning import scan_many
@@ -215,6 +222,29 @@ def summarise(title: str, found: dict[str, list[Measured]]) -> None:
         print(f"| {name} | {rates[name]:.0f} | {ratio} | {seconds:.2f} | {cpu:.0f} |")
 
 
+def list_twice(folder: Path, data: Path) -> list[Measured]:
+    """Have the product list a folder in a new installation, then list it unchanged."""
+    os.environ["CONCORDAT_DATA_DIR"] = str(data)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "dicomsite.settings"
+    import django  # noqa: PLC0415 - reads the environment set above
+
+    django.setup()
+    from django.core.management import call_command  # noqa: PLC0415
+
+    from sender.models import Listing  # noqa: PLC0415
+    from sender.services.listing import scan_listing  # noqa: PLC0415
+
+    def scan() -> int:
+        waiting = Listing.objects.create(sources=[str(folder)])
+        scan_listing(waiting.pk, "benchmark", in_slices=False)
+        waiting.refresh_from_db()
+        return waiting.files
+
+    with contextlib.redirect_stdout(None):
+        call_command("migrate", verbosity=0)
+    return [timed(scan), timed(scan)]
+
+
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -232,6 +262,14 @@ def main() -> None:
         if count:
             folder = make_set(root / name, count, size, flat=flat)
             summarise(title, measure(folder, options.repeat))
+    if options.in_one_folder:
+        runs = list_twice(folder, root / "var")
+        shutil.rmtree(root / "var")
+        print("\nThe product's listing of them\n")
+        print("| scan | files | s | CPU us/file |\n|---|---|---|---|")
+        for name, run in zip(("first", "second"), runs, strict=True):
+            cpu = run.cpu_seconds / run.files * 1e6
+            print(f"| {name} | {run.files} | {run.seconds:.2f} | {cpu:.0f} |")
     if options.folder is None:
         shutil.rmtree(root)
 
