@@ -69,6 +69,10 @@ class SendProgress:
         return self.total - self.counts[InstanceOutcome.PENDING]
 
     @property
+    def delivered(self) -> int:
+        return self.counts[InstanceOutcome.SENT] + self.counts[InstanceOutcome.WARNING]
+
+    @property
     def fraction(self) -> float:
         return self.done / self.total if self.total else 0.0
 
