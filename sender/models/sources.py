@@ -19,6 +19,9 @@ LOSSY_CODES: dict[bool | None, int] = {False: 0, True: 1, None: 2}
 """Null values would not be unique on SQLite."""
 _LOSSY = {code: lossy for lossy, code in LOSSY_CODES.items()}
 
+COPY, CONFLICT = "copy", "conflict"
+"""What an entry of a listing is that shares its SOP Instance UID with others: the same, or not."""
+
 
 def stored_path(path: str) -> str:
     """Write a path, or a part of one, so that any database takes it.

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from sender.models import BatchState, Send, SendBatch, SendItem, SendState, StudyOrder
+from sender.models.sources import CONFLICT
 from sender.negotiation import retry
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import parse_selection
@@ -187,5 +188,38 @@ def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | N
         priority=send.priority,
         again_of=send,
         again_reason=reason[:400],
+    )
+    return sending.create_send(order, start=True)
+
+
+def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None = ()) -> Send:
+    """Send one of the files that share a SOP Instance UID, as a send of its own.
+
+    The other send keeps its account: there the files stay a conflict.
+
+    Args:
+        roots: folders that may be read, as `SendOrder` has them.
+
+    Raises:
+        WrongState: the row is no conflict, or the destination is disabled.
+        InvalidSource: the file is gone or outside the allowed roots.
+    """
+    conflicts = send.items.filter(outcome=InstanceOutcome.UNSENDABLE, reason=CONFLICT)
+    item = conflicts.select_related("file__folder").filter(pk=item_id).first()
+    if item is None:
+        raise WrongState(f"That row of send {send.pk} is no conflict.")
+    order = SendOrder(
+        destination=send.destination,
+        template_version=send.template_version,
+        sources=[item.file.path],
+        requested_by=actor,
+        name=f"Picked from send {send.pk}",
+        retries=send.retries,
+        roots=roots,
+        windows=send.windows,
+        zone=send.zone,
+        priority=send.priority,
+        again_of=send,
+        again_reason="one of the files of a conflict was picked",
     )
     return sending.create_send(order, start=True)

@@ -14,11 +14,9 @@ from django.db.models import Count
 
 from sender.dicom import files
 from sender.models import Listing, ListingEntry, SourceFile
-from sender.models.sources import relative_path
+from sender.models.sources import CONFLICT, COPY, relative_path
 from sender.negotiation.instances import ScannedInstance
 
-CONFLICT = "conflict"
-COPY = "copy"
 CHUNK = 1000
 
 

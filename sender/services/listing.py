@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from sender.dicom import files
 from sender.models import Listing, ListingEntry, ListingState, ListingStudy
+from sender.models.sources import COPY
 from sender.negotiation.selection import (
     InvalidSelection,
     Selection,
@@ -206,7 +207,7 @@ def make_ready(listing: Listing, kinds: set[int] | None = None) -> None:
     _write_studies(listing)
     listing.cursor |= {
         "kinds": sorted(_kinds_of(listing) if kinds is None else kinds),
-        "copies": entries.filter(standing=copies.COPY).exists(),
+        "copies": entries.filter(standing=COPY).exists(),
         "ready": True,
     }
     Listing.objects.filter(pk=listing.pk).update(cursor=listing.cursor)
@@ -215,7 +216,7 @@ def make_ready(listing: Listing, kinds: set[int] | None = None) -> None:
 def _write_studies(listing: Listing) -> None:
     rows = (
         ListingEntry.objects.filter(listing=listing)
-        .exclude(standing=copies.COPY)
+        .exclude(standing=COPY)
         .order_by()
         .values_list("study_id")
         .annotate(first=Min("number"), n=Count("number"))

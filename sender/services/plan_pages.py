@@ -20,11 +20,11 @@ from sender.models import (
     SourceFile,
     StudyPart,
 )
-from sender.models.sources import relative_path
+from sender.models.sources import CONFLICT, COPY, relative_path
 from sender.negotiation.instances import DataKind
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import SendPlan
-from sender.services import copies, delivered, tallies
+from sender.services import delivered, tallies
 from sender.services.inserting import insert_rows
 from sender.services.owners import LEASE_SECONDS
 
@@ -174,8 +174,8 @@ class PagedPlan:
 
     def _reason(self, row: Row) -> str:
         """Say why a row can't be sent; "" if it can."""
-        if row.standing == copies.CONFLICT:
-            return copies.CONFLICT
+        if row.standing == CONFLICT:
+            return CONFLICT
         if row.reason:
             return row.reason
         return self._reasons.get(row.kind_id, "")
@@ -326,7 +326,7 @@ class PagedPlan:
             return
         firsts = {i.row.file_id for i in self._page.items if i.row.kind_id in self._kinds}
         listed = ListingEntry.objects.filter(
-            listing=found_at, study_id__in=self._page.studies, standing=copies.COPY
+            listing=found_at, study_id__in=self._page.studies, standing=COPY
         ).order_by("number")
         found = [
             (first, file)

@@ -7,13 +7,13 @@ from django.db.models import Count, F, Sum
 
 from sender.analytics.capability import LatestAnswer, latest_answers
 from sender.models import Send, SourceKind, StudyPart
+from sender.models.sources import CONFLICT
 from sender.negotiation.foresight import foresee
 from sender.negotiation.instances import DataKind
 from sender.negotiation.matching import Choice, Conversion, Refusal, choose
 from sender.negotiation.outcomes import ContextOutcome
 from sender.negotiation.planning import SendPlan
 from sender.negotiation.rules import TemplateSpec
-from sender.services.copies import CONFLICT
 
 TRAVELS = {
     Conversion.NONE: "unchanged",

@@ -29,11 +29,11 @@ from sender.models import (
     StudyOrder,
 )
 from sender.models.sends import ENDED_STATES
+from sender.models.sources import COPY
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import plan
 from sender.services import (
     control,
-    copies,
     expectations,
     listing,
     plan_words,
@@ -315,7 +315,7 @@ def _rows(send: Send, study_id: int | None, done: Progress) -> Iterator[list[Row
 
 def _entries(send: Send) -> QuerySet[ListingEntry]:
     """Return what of a listing may get rows, in the order of rows within a study."""
-    entries = ListingEntry.objects.filter(listing=send.listing).exclude(standing=copies.COPY)
+    entries = ListingEntry.objects.filter(listing=send.listing).exclude(standing=COPY)
     return entries.order_by("file__series_id", "number")
 
 

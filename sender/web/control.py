@@ -286,6 +286,19 @@ def send_again(request: HttpRequest, number: int) -> HttpResponse:
     return render(request, "sender/send_again.html", {"form": form, "send": found})
 
 
+@needs("operate")
+@require_POST
+def send_pick(request: HttpRequest, number: int) -> HttpResponse:
+    """Send one of the files of a conflict."""
+    item = request.POST.get("item", "")
+    try:
+        made = again.pick(_find(number), int(item) if item.isdecimal() else 0, _actor(request))
+    except (WrongState, InvalidSource) as error:
+        messages.error(request, str(error))
+        return redirect("send", number)
+    return redirect("send", made.pk)
+
+
 _COMMANDS: dict[str, Any] = {
     "start": sending.start_send,
     "pause": control.pause_send,

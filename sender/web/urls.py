@@ -100,6 +100,7 @@ urlpatterns = [
     path("schedules/<int:number>/deleting/", schedules.schedule_delete, name="schedule_delete"),
     path("schedules/<int:number>/<str:verb>/", schedules.schedule_command, name="schedule_command"),
     path("sends/<int:number>/again/", control.send_again, name="send_again"),
+    path("sends/<int:number>/pick/", control.send_pick, name="send_pick"),
     path("sends/<int:number>/retry-some/", control.send_retry, name="send_retry"),
     path("sends/<int:number>/retry-part/", control.send_retry_part, name="send_retry_part"),
     path("sends/<int:number>/priority/", control.send_priority, name="send_priority"),

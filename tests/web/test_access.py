@@ -74,6 +74,7 @@ NEEDS = {
     "send_command": "operate",
     "send_again": "operate",
     "send_retry": "operate",
+    "send_pick": "operate",
     "send_retry_part": "operate",
     "send_priority": "operate",
     "send_override": "operate",
@@ -100,7 +101,8 @@ NEEDS = {
 POST_ONLY = {
     "send_command", "schedule_command", "destination_echo", "destination_negotiate", "sign_out",
     "preferences",
-    "send_retry", "send_priority", "send_override", "hold_resume", "destination_override",
+    "send_retry", "send_pick", "send_priority", "send_override", "hold_resume",
+    "destination_override",
     "destination_parked",
     "listing_command",
 }  # fmt: skip

@@ -23,12 +23,14 @@ from sender.models import (
     SendBatch,
     SendItem,
     SendState,
+    SourceFile,
+    SourceFolder,
     SourceKind,
     StudyPart,
 )
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.stalls import Whose
-from sender.services import holds, interning
+from sender.services import holds, interning, sources
 from tests import factories
 from tests.web.test_pages import text
 
@@ -280,7 +282,6 @@ def test_a_part_is_retried_by_study_class_syntax_and_outcome(
 
 
 def test_a_send_is_sent_again_only_with_a_reason(as_role: SignIn, send: Send) -> None:
-    from sender.services import sources
 
     client = as_role("operator")
     Listing.objects.update(sources=[str(sources.sample_folder())])
@@ -289,7 +290,7 @@ def test_a_send_is_sent_again_only_with_a_reason(as_role: SignIn, send: Send) ->
     assert Send.objects.count() == 1
     made = client.post(f"/sends/{send.pk}/again/", {"reason": "the archive was restored"})
     page = text(client, made.headers["Location"])
-    assert f'All of <a href="/sends/{send.pk}/">send {send.pk}</a> once more' in page
+    assert f'Again from <a href="/sends/{send.pk}/">send {send.pk}</a>' in page
     assert "the archive was restored" in page
 
 
@@ -378,7 +379,7 @@ def test_a_group_says_once_what_its_rule_means_and_how_often_it_was_tried(
     [
         ("warning", "coerced", "None is needed: the peer stored it."),
         ("cancelled", "the send was cancelled", "Send again."),
-        ("unsendable", "conflict", "Send the right one of the files by itself."),
+        ("unsendable", "conflict", "Pick the right file…"),
         ("unsendable", "CT was not proposed", "Have a template propose it, then send again."),
     ],
 )
@@ -400,3 +401,39 @@ def test_a_send_that_waits_says_for_what(as_role: SignIn, send: Send) -> None:
     page = text(as_role("viewer"), address)
     assert "Its next attempt is not due yet." in page
     assert due.isoformat() in page
+
+
+def test_one_file_of_a_conflict_is_picked(as_role: SignIn, send: Send) -> None:
+    client = as_role("operator")
+    path = next(sources.sample_folder().rglob("CT_small.dcm"))
+    SendItem.objects.filter(send=send, reason="odd").update(
+        outcome="unsendable", reason="conflict", batch=None
+    )
+    item = SendItem.objects.get(send=send, reason="conflict")
+    SourceFolder.objects.filter(pk=item.file.folder_id).update(path=str(path.parent))
+    SourceFile.objects.filter(pk=item.file_id).update(name=path.name)
+    listed = f"/sends/{send.pk}/instances/?outcome=unsendable&amp;reason=conflict"
+    assert listed in text(client, f"/sends/{send.pk}/")
+    assert "Send this one" in text(client, listed.replace("&amp;", "&"))
+    assert "Send this one" not in text(as_role("auditor"), listed.replace("&amp;", "&"))
+    made = client.post(f"/sends/{send.pk}/pick/", {"item": item.pk})
+    picked = Send.objects.get(again_of=send)
+    assert made.headers["Location"] == f"/sends/{picked.pk}/"
+    assert picked.sources == [str(path.resolve())]
+    assert picked.destination == send.destination
+    assert "one of the files of a conflict was picked" in text(client, f"/sends/{picked.pk}/")
+    other = send.items.exclude(pk=item.pk).first()
+    assert other is not None
+    for wrong in (other.pk, "", "x"):
+        answer = client.post(f"/sends/{send.pk}/pick/", {"item": wrong}, follow=True)
+        assert "is no conflict" in answer.content.decode()
+    assert Send.objects.filter(again_of=send).count() == 1
+
+
+def test_a_picked_file_outside_the_allowed_roots_is_refused(as_role: SignIn, send: Send) -> None:
+    SendItem.objects.filter(send=send).update(outcome="unsendable", reason="conflict", batch=None)
+    item = send.items.first()
+    assert item is not None
+    answer = as_role("operator").post(f"/sends/{send.pk}/pick/", {"item": item.pk}, follow=True)
+    assert item.file.path in answer.content.decode()
+    assert not Send.objects.filter(again_of=send).exists()
