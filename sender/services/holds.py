@@ -200,6 +200,14 @@ def give_back(hold: Hold) -> None:
     Hold.objects.filter(pk=hold.pk, ended_at=None).update(probe_at=timezone.now())
 
 
+def let_others_try(destinations: Iterable[int]) -> None:
+    """Give back what a worker that is gone may have held: the right to try these destinations."""
+    breakers = Hold.objects.active().filter(kind=HoldKind.BREAKER)
+    breakers.filter(destination_id__in=list(destinations), probe_at__gt=timezone.now()).update(
+        probe_at=timezone.now()
+    )
+
+
 def take_blocked(hold_id: int) -> Hold | None:
     """Take the right to negotiate with a blocked destination; None: it is not time, or taken."""
     hold = due_probes(timezone.now()).select_related("destination").filter(pk=hold_id).first()

@@ -19,7 +19,7 @@ from sender.models import (
     SendItem,
 )
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import journal, recording
+from sender.services import holds, journal, recording
 from sender.services.journal import Remains
 from sender.services.owners import is_dead
 from sender.services.patience import persist
@@ -58,7 +58,9 @@ def _bury_dead() -> None:
     for owner in {owner for held in _held() for owner in held.values_list("owner", flat=True)}:
         if is_dead(owner):
             logger.warning("The worker %s is gone; its work is taken up.", owner)
+            called = set(_slots().filter(owner=owner).values_list("destination_id", flat=True))
             _end_leases_of(owner)
+            holds.let_others_try(called)
 
 
 def _end_leases_of(owner: str) -> None:

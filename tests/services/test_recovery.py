@@ -12,6 +12,8 @@ from sender.models import (
     Association,
     AssociationAttempt,
     BatchState,
+    Hold,
+    HoldKind,
     InstanceAttempt,
     Listing,
     ListingState,
@@ -21,7 +23,17 @@ from sender.models import (
     StudyPart,
 )
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
-from sender.services import engine, journal, leases, owners, planner, recording, recovery, tallies
+from sender.services import (
+    engine,
+    gate,
+    journal,
+    leases,
+    owners,
+    planner,
+    recording,
+    recovery,
+    tallies,
+)
 from sender.services.journal import Journal
 from sender.services.recording import InstanceResult
 from sender.services.records import verify_record
@@ -249,3 +261,19 @@ def test_scans_and_plans_of_processes_that_are_gone_go_on_at_once(tmp_path: Path
     recovery.end_leases()
     planner.plan_send(send.pk)
     assert outcomes(send) == {"pending": 1}
+
+
+def test_when_the_one_that_tries_a_destination_dies_others_try_at_once(send: Send) -> None:
+    to, elsewhere = send.destination, factories.destination("elsewhere")
+    later = timezone.now() + timedelta(minutes=5)
+    for destination in (to, elsewhere):
+        Hold.objects.create(
+            destination=destination, kind=HoldKind.BREAKER, reason="away", set_by="test",
+            probe_at=later,
+        )  # fmt: skip
+    assert leases.claim_slot(to, gone_holder()) is not None
+    recovery.end_leases()
+    assert gate.look(to.pk).closed is None, "whoever comes may try"
+    closed = gate.look(elsewhere.pk).closed
+    assert closed is not None
+    assert closed.until == later, "nobody died there"
