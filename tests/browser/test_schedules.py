@@ -86,5 +86,5 @@ def test_the_next_times_are_shown_without_scripts(visitor: Visitor) -> None:
     page.goto(f"{visitor.address}/schedules/add/")
     page.get_by_label("When", exact=True).fill("15 4 * * *")
     page.get_by_role("button", name="Show the next times").click()
-    assert page.locator("#times").get_by_text(" 04:15").count() >= 5
+    expect(page.locator("#times").get_by_text(" 04:15").nth(4)).to_be_visible()
     context.close()
