@@ -22,6 +22,17 @@ NO_SENDER = 2
 """Exit code of `send` while no sender is alive."""
 PATIENCE_SECONDS = 60.0
 LIMIT_SECONDS = 900.0
+AT_FULL_PACE = """
+from dataclasses import replace
+from django.utils import timezone
+from sender.models import Destination, DestinationPace
+from sender.negotiation import pacing
+for to in Destination.objects.filter(max_associations__gt=1):
+    most = to.max_associations
+    pace = replace(pacing.begin(most, timezone.now()), associations=most)
+    DestinationPace.objects.create(destination=to, state=pacing.to_document(pace))
+"""
+"""A new destination gets one association, and more while they help. These are as after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,7 @@ def _prepare(site: Site, port: int) -> None:
             ["destination", "add", destination(associations), "--ae-title", AE_TITLE, "--address",
              "127.0.0.1", "--port", str(port), "--max-associations", str(associations)],
         )  # fmt: skip
+    _manage(site, ["shell", "-v0", "-c", AT_FULL_PACE])
 
 
 def _manage(site: Site, arguments: Sequence[str]) -> None:

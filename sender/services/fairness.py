@@ -14,6 +14,7 @@ from django.utils import timezone
 from sender.models import (
     Association,
     AssociationAttempt,
+    BatchState,
     DestinationSlot,
     Send,
     SendState,
@@ -21,7 +22,7 @@ from sender.models import (
 )
 from sender.models.sends import URGENT
 from sender.negotiation.outcomes import Ended
-from sender.services import gate, limits
+from sender.services import gate, limits, tickets
 from sender.services.vigil import ENDED
 
 LATELY = timedelta(minutes=10)
@@ -62,6 +63,16 @@ def free_slots(destination_id: int) -> int:
         number__lte=limits.associations_now(destination_id, now),
     )
     return slots.count() - slots.filter(lease_until__gt=ENDED).count()
+
+
+def call_workers(send: Send) -> None:
+    """Have workers come for a send that may go now: as many as associations may be open at once."""
+    wanted = 1
+    if send.destination.max_associations > 1:
+        batches = send.batches.filter(state=BatchState.READY).count()
+        wanted = max(1, min(batches, free_slots(send.destination_id)))
+    for _ in range(wanted):
+        tickets.issue_work(send.destination_id)
 
 
 def must_wait(destination_id: int) -> bool:

@@ -35,6 +35,7 @@ from sender.negotiation.planning import plan
 from sender.services import (
     control,
     expectations,
+    fairness,
     listing,
     plan_words,
     run_checks,
@@ -369,7 +370,7 @@ def _close(send: Send) -> None:
             control.spread_priority(send.pk)  # it was changed while batches were written
         is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
         if is_queued and not send.inline:
-            tickets.issue_work(send.destination_id)
+            fairness.call_workers(send)
     _forget_entries(send)
     sending.finish_if_done(send.pk)
 

@@ -30,7 +30,15 @@ from sender.negotiation.local_time import zone_named
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import EVERYTHING, Selection, to_document
 from sender.negotiation.windows import parse_windows
-from sender.services import expectations, path_lists, sources, tallies, tickets, uploads
+from sender.services import (
+    expectations,
+    fairness,
+    path_lists,
+    sources,
+    tallies,
+    tickets,
+    uploads,
+)
 from sender.services.audit import write_entry
 from sender.services.doubts import in_doubt
 from sender.services.expectations import Expectation
@@ -199,7 +207,7 @@ def start_send(send: Send, actor: str) -> None:
         if not move_send(send.pk, SendState.QUEUED, before=(SendState.DRAFT,)):
             raise WrongState(f"Send {send.pk} was started already.")
         write_entry(actor=actor, action="send.start", subject=str(send.pk), facts={})
-        tickets.issue_work(send.destination_id)
+        fairness.call_workers(send)
     finish_if_done(send.pk)
     send.refresh_from_db()
 
