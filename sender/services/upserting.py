@@ -32,14 +32,28 @@ def upsert_rows(
     conflict = ", ".join(named[name] for name in key)
     changes = ", ".join(f"{named[name]} = EXCLUDED.{named[name]}" for name in changed)
     table, pk = connection.ops.quote_name(model._meta.db_table), named["id"]
-    head = f"INSERT INTO {table} ({names}) VALUES "  # noqa: S608 - our own names
+    head = f"INSERT INTO {table} ({names}) "
     tail = f" ON CONFLICT ({conflict}) DO UPDATE SET {changes} RETURNING {conflict}, {pk}"
-    one = f"({', '.join(['%s'] * len(columns))})"
     found: dict[tuple[Any, ...], int] = {}
     with connection.cursor() as cursor:
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
-            part = rows[start : start + ROWS_PER_STATEMENT]
-            values = [value for row in part for value in row]
-            cursor.execute(head + ", ".join([one] * len(part)) + tail, values)
+            source, values = _source(model, columns, rows[start : start + ROWS_PER_STATEMENT])
+            cursor.execute(head + source + tail, values)
             found |= {tuple(row[:-1]): row[-1] for row in cursor.fetchall()}
     return found
+
+
+def _source(
+    model: type[models.Model], columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> tuple[str, list[Any]]:
+    """Return where a statement takes rows from, and its parameters.
+
+    PostgreSQL takes a column at a time: psycopg needs 30 ms to read 5,000 placeholders.
+    """
+    if connection.vendor == "postgresql":
+        fields = {field.attname: field for field in model._meta.concrete_fields}
+        arrays = [f"%s::{fields[name].db_type(connection)}[]" for name in columns]
+        source = f"SELECT * FROM UNNEST({', '.join(arrays)})"  # noqa: S608 - our own names
+        return source, [list(column) for column in zip(*rows, strict=True)]
+    one = f"({', '.join(['%s'] * len(columns))})"
+    return f"VALUES {', '.join([one] * len(rows))}", [value for row in rows for value in row]
