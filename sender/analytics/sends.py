@@ -121,6 +121,8 @@ class FailureGroup:
     @property
     def meaning(self) -> str:
         """What the rule says beyond the reason."""
+        if self.rule == retry.NO_CONTEXT.rule:
+            return "Nothing changes until the peer or the template does."
         said = retry.meaning(self.rule)
         return "" if said in self.reason else said
 

@@ -372,6 +372,14 @@ def test_a_group_says_once_what_its_rule_means_and_how_often_it_was_tried(
     assert page.count("The peer is out of resources (A7xx).") == 2, "once in each group"
     assert page.count("Tried 3 times.") == 1
     assert "tried again" not in page, "it is not: it has ended"
+    without = "no accepted presentation context for CT Image Storage"
+    SendItem.objects.filter(send=send).update(
+        outcome="unsendable", rule="no_context", reason=without
+    )
+    page = text(as_role("viewer"), f"/sends/{send.pk}/")
+    assert "Nothing changes until the peer or the template does." in page
+    assert "that fits was accepted" not in page, "the reason says so"
+    assert "/s · ended" not in page
 
 
 @pytest.mark.parametrize(
