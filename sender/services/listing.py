@@ -27,7 +27,7 @@ from sender.negotiation.selection import (
 from sender.services import copies, expectations, path_lists
 from sender.services.inserting import insert_rows
 from sender.services.keeping import kept
-from sender.services.owners import is_dead
+from sender.services.owners import take_over
 from sender.services.sources import InvalidSource
 from sender.services.taking import (
     TOO_YOUNG,
@@ -83,17 +83,14 @@ def _claim(listing_id: int, owner: str) -> Listing | None:
     waiting = Listing.objects.filter(
         pk=listing_id, state__in=(ListingState.WAITING, ListingState.SCANNING)
     )
-    mine = {
-        "state": ListingState.SCANNING,
-        "owner": owner,
-        "lease_until": lease(),
-        "started_at": Coalesce("started_at", now),
-    }
-    # The tick ends the leases of those who vanished; of some it is known sooner.
-    if not waiting.filter(lease_until__isnull=True).update(**mine):
-        holder = waiting.values_list("owner", flat=True).first()
-        if not (holder and is_dead(holder) and waiting.filter(owner=holder).update(**mine)):
-            return None
+    if not take_over(
+        waiting,
+        state=ListingState.SCANNING,
+        owner=owner,
+        lease_until=lease(),
+        started_at=Coalesce("started_at", now),
+    ):
+        return None
     return Listing.objects.get(pk=listing_id)
 
 

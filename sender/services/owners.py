@@ -10,8 +10,10 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 LEASE_SECONDS = 40
 """How long whatever somebody works on is held without a sign of life."""
@@ -44,6 +46,21 @@ def is_dead(owner: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def take_over(waiting: "QuerySet[Any]", **mine: object) -> bool:
+    """Write who has a row from now on, if nobody else holds it; tell whether it was free.
+
+    The tick ends the leases of those who vanished; of some it is known sooner that they are gone.
+
+    Args:
+        waiting: the row, if it may be taken at all; with the columns `owner` and `lease_until`.
+        mine: what to write.
+    """
+    if waiting.filter(lease_until__isnull=True).update(**mine):
+        return True
+    holder = waiting.values_list("owner", flat=True).first()
+    return bool(holder and is_dead(holder) and waiting.filter(owner=holder).update(**mine))
 
 
 @cache

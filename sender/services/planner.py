@@ -46,7 +46,7 @@ from sender.services import (
 from sender.services.interning import definition_list_id
 from sender.services.keeping import kept
 from sender.services.listing import ScanEnd
-from sender.services.owners import LEASE_SECONDS, is_dead, owner_name
+from sender.services.owners import LEASE_SECONDS, owner_name, take_over
 from sender.services.plan_pages import Lost, PagedPlan, Row, Study
 
 PAGE = 2000
@@ -122,12 +122,10 @@ def _claim(send_id: int, owner: str) -> Send | None:
         planned_at__isnull=True,
         state__in=(SendState.DRAFT, SendState.PLANNING, SendState.CANCELLING),
     )
-    mine = {"owner": owner, "lease_until": _lease(), "started_at": Coalesce("started_at", now)}
-    # The tick ends the leases of those who vanished; of some it is known sooner.
-    if not waiting.filter(lease_until__isnull=True).update(**mine):
-        holder = waiting.values_list("owner", flat=True).first()
-        if not (holder and is_dead(holder) and waiting.filter(owner=holder).update(**mine)):
-            return None
+    if not take_over(
+        waiting, owner=owner, lease_until=_lease(), started_at=Coalesce("started_at", now)
+    ):
+        return None
     return Send.objects.select_related("template_version", "destination", "listing").get(pk=send_id)
 
 
