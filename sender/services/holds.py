@@ -202,10 +202,9 @@ def give_back(hold: Hold) -> None:
 
 def let_others_try(destinations: Iterable[int]) -> None:
     """Give back what a worker that is gone may have held: the right to try these destinations."""
-    breakers = Hold.objects.active().filter(kind=HoldKind.BREAKER)
-    breakers.filter(destination_id__in=list(destinations), probe_at__gt=timezone.now()).update(
-        probe_at=timezone.now()
-    )
+    now = timezone.now()
+    breakers = Hold.objects.active().filter(kind=HoldKind.BREAKER, probe_at__gt=now)
+    breakers.filter(destination_id__in=list(destinations)).update(probe_at=now)
 
 
 def take_blocked(hold_id: int) -> Hold | None:

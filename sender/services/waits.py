@@ -81,8 +81,6 @@ def _say_slots(destination: Destination) -> str:
 
 def slowed_by(send: Send) -> str:
     """Say why a destination is sent to with pauses between instances; "" if it is not."""
-    destination = send.destination
-    row = getattr(destination, "pace", None)
-    if row is None or not limits.pace_of(destination, timezone.now()).delay_seconds:
+    if not limits.pace_of(send.destination, timezone.now()).delay_seconds:
         return ""
-    return str(row.detail)
+    return str(send.destination.pace.detail)

@@ -190,8 +190,8 @@ def say_remedy(group: FailureGroup) -> str:
     """Say what helps where nothing can be tried again."""
     if group.outcome in _OF_OUTCOMES:
         return _OF_OUTCOMES[group.outcome]
-    if group.reason in _OF_REASONS:
-        return _OF_REASONS[group.reason]
+    if group.reason == NO_INSTANCE:
+        return "Each row says what is wrong with its file."
     if group.outcome == InstanceOutcome.UNSENDABLE:
         return "Have a template propose it, then send again."
     return ""
@@ -200,10 +200,6 @@ def say_remedy(group: FailureGroup) -> str:
 _OF_OUTCOMES: dict[str, str] = {
     InstanceOutcome.WARNING: "None is needed: the peer stored it.",
     InstanceOutcome.CANCELLED: "Send again.",
-}
-_OF_REASONS = {
-    "conflict": "Send the right one of the files by itself.",
-    NO_INSTANCE: "Each row says what is wrong with its file.",
 }
 
 REASONS = {

@@ -282,7 +282,6 @@ def test_a_part_is_retried_by_study_class_syntax_and_outcome(
 
 
 def test_a_send_is_sent_again_only_with_a_reason(as_role: SignIn, send: Send) -> None:
-
     client = as_role("operator")
     Listing.objects.update(sources=[str(sources.sample_folder())])
     assert "Send again…" in text(client, f"/sends/{send.pk}/")
