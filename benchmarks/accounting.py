@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.installing import install_here
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ELE = "1.2.840.10008.1.2.1"
@@ -36,20 +37,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the data directory goes, and stays")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="concordat-accounting-"))
-    os.environ["CONCORDAT_DATA_DIR"] = str(folder)
-    os.environ["DJANGO_SETTINGS_MODULE"] = "dicomsite.settings"
-    import django  # noqa: PLC0415 - reads the environment set above
-
-    django.setup()
+    install_here(folder)
     _measure(options)
     if options.folder is None:
         print(f"The data directory {folder} stays for you to look at.")
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from django.core.management import call_command  # noqa: PLC0415 - needs Django
-
-    call_command("migrate", verbosity=0)
     send = _order()
     print(f"{options.instances:,} instances in {options.studies:,} studies\n")
     before = _database_bytes()

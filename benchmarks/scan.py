@@ -13,7 +13,6 @@ SQLite database, and lists it once more, unchanged.
 """
 
 import argparse
-import contextlib
 import os
 import shutil
 import statistics
@@ -30,6 +29,7 @@ from pydicom import dcmread
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.installing import install_here
 from sender.dicom.files import Entry, list_files
 from sender.dicom.scanning import scan_many
 from sender.negotiation.instances import ScannedInstance
@@ -224,13 +224,7 @@ def summarise(title: str, found: dict[str, list[Measured]]) -> None:
 
 def list_twice(folder: Path, data: Path) -> list[Measured]:
     """Have the product list a folder in a new installation, then list it unchanged."""
-    os.environ["CONCORDAT_DATA_DIR"] = str(data)
-    os.environ["DJANGO_SETTINGS_MODULE"] = "dicomsite.settings"
-    import django  # noqa: PLC0415 - reads the environment set above
-
-    django.setup()
-    from django.core.management import call_command  # noqa: PLC0415
-
+    install_here(data)
     from sender.models import Listing  # noqa: PLC0415
     from sender.services.listing import scan_listing  # noqa: PLC0415
 
@@ -240,8 +234,6 @@ def list_twice(folder: Path, data: Path) -> list[Measured]:
         waiting.refresh_from_db()
         return waiting.files
 
-    with contextlib.redirect_stdout(None):
-        call_command("migrate", verbosity=0)
     return [timed(scan), timed(scan)]
 
 
