@@ -142,7 +142,7 @@ def test_two_hosts_keep_one_limit_and_do_nothing_twice(
     hosts: tuple[Site, Site], receiver: ReceiverProcess, tmp_path: Path
 ) -> None:
     a, b = hosts
-    everything = prepare(a, receiver, limit=LIMIT, sends=6)
+    everything = prepare(a, receiver, limit=LIMIT, sends=18)
     with sending(a, LIMIT - 1), sending(b, LIMIT - 1):
         order(a, tmp_path / "in")
         await_true(lambda: is_through(a), "the end of all sends", 120)
