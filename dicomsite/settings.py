@@ -293,10 +293,11 @@ DATA_UPLOAD_MAX_NUMBER_FILES = UPLOAD_FILES
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 
+_TABLE = {"orm": "default", "broker_class": "sender.process.broker.TicketBroker"}
 Q_CLUSTER = {
     "name": "concordat",
     "cluster_name": _text("Q_CLUSTER_NAME", "main"),
-    **({"redis": REDIS_URL} if REDIS_URL else {"orm": "default"}),
+    **({"redis": REDIS_URL} if REDIS_URL else _TABLE),
     "workers": WORKERS,
     "timeout": 86400,
     "retry": 90000,
