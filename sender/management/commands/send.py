@@ -43,6 +43,8 @@ from sender.services.sending import InvalidSource, SendOrder, WrongState, create
 
 Target = tuple[Destination, TemplateVersion]
 POLL_SECONDS = 0.5
+LOOKS = 5
+"""How often during that time the end is looked for."""
 MOST_TOLD = 20
 
 
@@ -122,13 +124,22 @@ class Command(ConcordatCommand):
         waits = [Waiting(send) for send in sends]
         try:
             while persist(lambda: not self._are_ended(sends) and self._may_move(waits)):
-                time.sleep(POLL_SECONDS)
+                self._rest(sends)
         except KeyboardInterrupt:
             return False
         finally:
             connection.close()
         self._tell_lines(sends[0])
         return True
+
+    def _rest(self, sends: Sequence[Send]) -> None:
+        """Wait a while, or until all sends have ended."""
+        numbers = [send.pk for send in sends]
+        for _ in range(LOOKS):
+            time.sleep(POLL_SECONDS / LOOKS)
+            unfinished = Send.objects.filter(pk__in=numbers, finished_at__isnull=True)
+            if not persist(unfinished.exists):
+                return
 
     def _may_move(self, waits: Sequence["Waiting"]) -> bool:
         """Tell whether any send goes on in a while that is known; say once what keeps one back."""
