@@ -1,5 +1,6 @@
 """The interned lists read back as values, so that nobody else has to know of them."""
 
+from collections import defaultdict
 from functools import lru_cache
 
 from sender.models.history import (
@@ -26,26 +27,28 @@ from sender.negotiation.outcomes import (
 @lru_cache(maxsize=1024)
 def _proposal(definition_list_id: int) -> Proposal:
     contexts = ProposedPresentationContext.objects.filter(definition_list_id=definition_list_id)
+    rows = list(contexts.select_related("abstract_syntax").order_by("presentation_context_id"))
+    syntaxes = _syntax_lists({row.transfer_syntax_list_id for row in rows})
     return Proposal(
         tuple(
             ProposedContext(
-                context_id=context.presentation_context_id,
-                abstract_syntax=context.abstract_syntax.uid,
-                transfer_syntaxes=_syntax_list(context.transfer_syntax_list_id),
-                scu_role=context.scu_role,
-                scp_role=context.scp_role,
+                context_id=row.presentation_context_id,
+                abstract_syntax=row.abstract_syntax.uid,
+                transfer_syntaxes=tuple(syntaxes[row.transfer_syntax_list_id]),
+                scu_role=row.scu_role,
+                scp_role=row.scp_role,
             )
-            for context in contexts.select_related("abstract_syntax").order_by(
-                "presentation_context_id"
-            )
+            for row in rows
         )
     )
 
 
-@lru_cache(maxsize=4096)
-def _syntax_list(list_id: int) -> tuple[str, ...]:
-    items = TransferSyntaxListItem.objects.filter(list_id=list_id).order_by("position")
-    return tuple(items.values_list("transfer_syntax__uid", flat=True))
+def _syntax_lists(ids: set[int]) -> dict[int, list[str]]:
+    lists: defaultdict[int, list[str]] = defaultdict(list)
+    items = TransferSyntaxListItem.objects.filter(list_id__in=ids).order_by("list_id", "position")
+    for list_id, uid in items.values_list("list_id", "transfer_syntax__uid"):
+        lists[list_id].append(uid)
+    return lists
 
 
 @lru_cache(maxsize=4096)
@@ -118,5 +121,5 @@ def strays_of(association: Association) -> tuple[StrayAnswer, ...]:
 
 def forget() -> None:
     """Drop what is remembered: for tests, whose databases start anew."""
-    for cached in (_proposal, _syntax_list, _contexts):
+    for cached in (_proposal, _contexts):
         cached.cache_clear()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 
 from sender.models import (
     AbstractSyntax,
@@ -36,6 +36,8 @@ from sender.services.canonical import digest
 
 _remembered: dict[tuple[str, object], int] = {}
 MOST_REMEMBERED = 100_000
+MOST_SYNTAXES = 1000
+"""So many are read at once: more than there are, but for what strange peers answer."""
 
 
 def forget() -> None:
@@ -51,20 +53,55 @@ def _remember(name: str, key: object, find: Callable[[], int]) -> int:
     return _remembered[name, key]
 
 
+def _find(model: type[models.Model], key: dict[str, Any]) -> int | None:
+    """Return the id of the row with this unique key, if there is one."""
+    return model._default_manager.filter(**key).values_list("pk", flat=True).first()
+
+
 def _intern(model: type[models.Model], key: dict[str, Any], rest: dict[str, Any]) -> int:
     """Return the id of the row with this unique key, inserted if it was missing."""
-    manager = model._default_manager
-    found = manager.filter(**key).values_list("pk", flat=True).first()
+    found = _find(model, key)
     if found is None:
+        manager = model._default_manager
         manager.bulk_create([model(**key, **rest)], ignore_conflicts=True)
         found = manager.filter(**key).values_list("pk", flat=True).get()
     return int(found)
 
 
+def _intern_whole(
+    model: type[models.Model],
+    key: dict[str, Any],
+    rest: dict[str, Any],
+    write_parts: Callable[[int], None],
+    syntaxes_of: Callable[[], object],
+) -> int:
+    """Return the id of a row that has parts: whoever finds it finds all of them.
+
+    Args:
+        syntaxes_of: interns what the parts refer to, outside of their transaction: of two first
+            sightings none waits for the other, and nothing is remembered that is rolled back.
+    """
+    found = _find(model, key)
+    if found is None:
+        syntaxes_of()
+        with transaction.atomic():
+            found = _intern(model, key, rest)
+            write_parts(found)
+    return found
+
+
+def _syntax_id(model: type[AbstractSyntax | TransferSyntax], uid: str, rest: dict[str, Any]) -> int:
+    """Return the row of a syntax; whoever asks for one learns of the others."""
+    name = model.__name__
+    if (name, uid) not in _remembered:
+        known = model._default_manager.values_list("uid", "pk")[:MOST_SYNTAXES]
+        _remembered.update({(name, uid): number for uid, number in known})
+    return _remember(name, uid, lambda: _intern(model, {"uid": uid}, rest))
+
+
 def abstract_syntax_id(uid: str) -> int:
     """Return the row of an abstract syntax."""
-    rest = {"name": sop_classes.name_of(uid)[:128]}
-    return _remember("as", uid, lambda: _intern(AbstractSyntax, {"uid": uid}, rest))
+    return _syntax_id(AbstractSyntax, uid, {"name": sop_classes.name_of(uid)[:128]})
 
 
 def transfer_syntax_id(uid: str) -> int:
@@ -77,25 +114,32 @@ def transfer_syntax_id(uid: str) -> int:
         "deflated": known.deflated if known else None,
         "big_endian": known.big_endian if known else None,
     }
-    return _remember("ts", uid, lambda: _intern(TransferSyntax, {"uid": uid}, rest))
+    return _syntax_id(TransferSyntax, uid, rest)
 
 
 def _syntax_list_id(uids: tuple[str, ...]) -> int:
-    return _remember("tsl", uids, lambda: _write_syntax_list(uids))
+    return _remember("tsl", uids, lambda: _find_syntax_list(uids))
 
 
-def _write_syntax_list(uids: tuple[str, ...]) -> int:
-    list_id = _intern(TransferSyntaxList, {"digest": digest(*uids)}, {})
-    TransferSyntaxListItem.objects.bulk_create(
-        [
-            TransferSyntaxListItem(
-                list_id=list_id, position=position, transfer_syntax_id=transfer_syntax_id(uid)
-            )
-            for position, uid in enumerate(uids)
-        ],
-        ignore_conflicts=True,
+def _find_syntax_list(uids: tuple[str, ...]) -> int:
+    def write(list_id: int) -> None:
+        TransferSyntaxListItem.objects.bulk_create(
+            [
+                TransferSyntaxListItem(
+                    list_id=list_id, position=position, transfer_syntax_id=transfer_syntax_id(uid)
+                )
+                for position, uid in enumerate(uids)
+            ],
+            ignore_conflicts=True,
+        )
+
+    return _intern_whole(
+        TransferSyntaxList,
+        {"digest": digest(*uids)},
+        {},
+        write,
+        lambda: [transfer_syntax_id(uid) for uid in uids],
     )
-    return list_id
 
 
 def proposal_digest(proposal: Proposal) -> bytes:
@@ -110,15 +154,26 @@ def proposal_digest(proposal: Proposal) -> bytes:
 
 def definition_list_id(proposal: Proposal) -> int:
     """Return the row of a proposal, with its contexts and derived counts."""
-    return _remember("dl", proposal, lambda: _write_definition_list(proposal))
+    return _remember("dl", proposal, lambda: _find_definition_list(proposal))
 
 
-def _write_definition_list(proposal: Proposal) -> int:
-    list_id = _intern(
+def _find_definition_list(proposal: Proposal) -> int:
+    return _intern_whole(
         PresentationContextDefinitionList,
         {"digest": proposal_digest(proposal)},
         {"context_count": len(proposal.contexts)},
+        lambda list_id: _write_contexts(list_id, proposal),
+        lambda: [
+            (
+                abstract_syntax_id(context.abstract_syntax),
+                _syntax_list_id(context.transfer_syntaxes),
+            )
+            for context in proposal.contexts
+        ],
     )
+
+
+def _write_contexts(list_id: int, proposal: Proposal) -> None:
     ProposedPresentationContext.objects.bulk_create(
         [
             ProposedPresentationContext(
@@ -134,7 +189,6 @@ def _write_definition_list(proposal: Proposal) -> int:
         ignore_conflicts=True,
     )
     write_definition_counts(list_id, proposal)
-    return list_id
 
 
 def write_definition_counts(list_id: int, proposal: Proposal) -> None:
@@ -182,15 +236,20 @@ def result_list_id(outcome: outcomes.AssociationOutcome) -> int:
     if not any(context.negotiated for context in outcome.contexts):
         return NO_RESULT_LIST
     key = (outcome.proposal, outcome.contexts, outcome.strays)
-    return _remember("rl", key, lambda: _write_result_list(outcome))
+    return _remember("rl", key, lambda: _find_result_list(outcome))
 
 
-def _write_result_list(outcome: outcomes.AssociationOutcome) -> int:
+def _find_result_list(outcome: outcomes.AssociationOutcome) -> int:
     contexts = outcome.contexts
     violations = sum(context.violation for context in contexts)
     accepted = sum(context.is_accepted for context in contexts)
     unanswered = sum(context.result is None for context in contexts)
-    list_id = _intern(
+
+    def write(list_id: int) -> None:
+        _write_results(list_id, outcome)
+        write_result_counts(list_id, contexts)
+
+    return _intern_whole(
         PresentationContextDefinitionResultList,
         {"digest": answer_digest(outcome.proposal, contexts, outcome.strays)},
         {
@@ -200,10 +259,13 @@ def _write_result_list(outcome: outcomes.AssociationOutcome) -> int:
             "violation_count": violations,
             "rejected_count": len(contexts) - accepted - unanswered - violations,
         },
+        write,
+        lambda: [
+            transfer_syntax_id(context.accepted)
+            for context in contexts
+            if context.accepted is not None
+        ],
     )
-    _write_results(list_id, outcome)
-    write_result_counts(list_id, contexts)
-    return list_id
 
 
 def _write_results(list_id: int, outcome: outcomes.AssociationOutcome) -> None:

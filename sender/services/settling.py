@@ -1,11 +1,13 @@
 """What follows for a batch once its association has ended: done, later, given up, isolated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Max, Min, QuerySet
+from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 
 from sender.models import BatchState, Destination, Send, SendBatch, SendItem, SendState
@@ -208,11 +210,10 @@ def close_batch(
     is_counted: bool = True,
 ) -> None:
     """Give the batch back: done if nothing is pending, cancelled if so asked, else for later."""
-    _isolate_poison(batch)
-    pending = SendItem.objects.filter(batch=batch, outcome=InstanceOutcome.PENDING)
+    pending = _isolate_poison(batch)
     now = timezone.now()
     changes: dict[str, object] = {"state": BatchState.DONE, "next_attempt_at": now}
-    if pending.exists():
+    if pending:
         changes = {
             "state": BatchState.READY,
             "next_attempt_at": _next_attempt(pending, now + pause),
@@ -231,35 +232,46 @@ def close_batch(
     )
 
 
-def _isolate_poison(batch: SendBatch) -> None:
-    """Move instances that shall be tried alone into batches of their own."""
+class _Pending(NamedTuple):
+    """An item that has not ended, with the rule of its last attempt and when it is due again."""
+
+    item_id: int
+    rule: str
+    retry_at: datetime | None
+
+
+def _isolate_poison(batch: SendBatch) -> list[_Pending]:
+    """Move instances that shall be tried alone into batches of their own; return what stays."""
+    items = SendItem.objects.filter(batch=batch, outcome=InstanceOutcome.PENDING)
+    pending = [_Pending(*row) for row in items.values_list("id", "rule", "retry_at")]
     if batch.is_isolated:
-        return
-    poison = SendItem.objects.filter(
-        batch=batch, outcome=InstanceOutcome.PENDING, rule__in=ALONE_RULES
-    )
-    for item_id, rule, retry_at in list(poison.values_list("id", "rule", "retry_at")):
-        with transaction.atomic():
-            last = SendBatch.objects.filter(send_id=batch.send_id).aggregate(n=Max("number"))["n"]
-            alone = SendBatch.objects.create(
-                send_id=batch.send_id,
-                number=last + 1,
-                destination_id=batch.destination_id,
-                definition_list_id=batch.definition_list_id,
-                priority=batch.priority - 1,
-                instances=1,
-                is_isolated=True,
-                next_attempt_at=retry_at or timezone.now(),
-                rule=rule,
-                detail="This instance is tried alone.",
-            )
-            SendItem.objects.filter(pk=item_id).update(batch=alone)
-            SendBatch.objects.filter(pk=batch.pk).update(instances=F("instances") - 1)
+        return pending
+    for item_id, rule, retry_at in pending:
+        if rule in ALONE_RULES:
+            _isolate(batch, item_id, rule, retry_at or timezone.now())
+    return [item for item in pending if item.rule not in ALONE_RULES]
 
 
-def _next_attempt(pending: QuerySet[SendItem], earliest: datetime) -> datetime:
+def _isolate(batch: SendBatch, item_id: int, rule: str, due: datetime) -> None:
+    with transaction.atomic():
+        last = SendBatch.objects.filter(send_id=batch.send_id).aggregate(n=Max("number"))["n"]
+        alone = SendBatch.objects.create(
+            send_id=batch.send_id,
+            number=last + 1,
+            destination_id=batch.destination_id,
+            definition_list_id=batch.definition_list_id,
+            priority=batch.priority - 1,
+            instances=1,
+            is_isolated=True,
+            next_attempt_at=due,
+            rule=rule,
+            detail="This instance is tried alone.",
+        )
+        SendItem.objects.filter(pk=item_id).update(batch=alone)
+        SendBatch.objects.filter(pk=batch.pk).update(instances=F("instances") - 1)
+
+
+def _next_attempt(pending: Sequence[_Pending], earliest: datetime) -> datetime:
     """Return when something of the batch is due: now for untried items, else the first retry."""
-    if pending.filter(retry_at__isnull=True).exists():
-        return earliest
-    first: datetime = pending.aggregate(first=Min("retry_at"))["first"]
-    return max(earliest, first)
+    retries = [item.retry_at for item in pending if item.retry_at is not None]
+    return earliest if len(retries) < len(pending) else max(earliest, min(retries))
