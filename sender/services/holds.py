@@ -16,7 +16,6 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from sender.models import (
-    AssociationAttempt,
     BatchState,
     Destination,
     Hold,
@@ -105,18 +104,24 @@ def end_expired(now: datetime) -> None:
 
 
 def open_breaker(
-    destination: Destination, decision: RetryDecision, detail: str, attempt: UUID | None
+    destination: Destination,
+    decision: RetryDecision,
+    detail: str,
+    attempt: UUID | None,
+    decided_at: datetime,
 ) -> datetime:
     """Keep others from calling a destination that can't be reached; return when one may try.
 
-    Associations that were begun before the breaker was opened change nothing any more.
+    Args:
+        decided_at: when whoever failed found that it may be called: what was under way before the
+            breaker was opened changes nothing any more.
     """
     with transaction.atomic():
         _lock(destination)
         hold = _of_engine(destination.pk)
         if hold is None:
             hold = Hold(destination=destination, kind=HoldKind.BREAKER, set_by=SYSTEM)
-        elif hold.kind == HoldKind.BLOCKED or _began_before(attempt, hold):
+        elif hold.kind == HoldKind.BLOCKED or decided_at < hold.started_at:
             return hold.probe_at or timezone.now()
         hold.failures += 1
         _put_off(hold, decision, detail, attempt, _delay(decision, hold.failures))
@@ -255,14 +260,6 @@ def _lock(destination: Destination | None) -> None:
         Installation.objects.select_for_update(no_key=True).get()
     else:
         Destination.objects.select_for_update(no_key=True).get(pk=destination.pk)
-
-
-def _began_before(attempt: UUID | None, hold: Hold) -> bool:
-    if attempt is None:
-        return False
-    begun = AssociationAttempt.objects.filter(pk=attempt).values_list("started_at", flat=True)
-    started_at = begun.first()
-    return started_at is not None and started_at < hold.started_at
 
 
 def _put_off(

@@ -6,7 +6,7 @@ vigil.py; batches and attempts are taken back by the tick alone.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -40,10 +40,15 @@ class SlotLease:
 
 @dataclass(frozen=True, slots=True)
 class BatchLease:
-    """The right to work on a batch."""
+    """The right to work on a batch.
+
+    Attributes:
+        decided_at: when it was found that the destination may be called.
+    """
 
     batch_id: int
     fence: int
+    decided_at: datetime = field(default_factory=timezone.now, compare=False)
 
 
 def claim_slot(
@@ -116,12 +121,13 @@ def claim_batch(
     """
     if send_id is not None:
         return _claim(_due(destination_id).filter(send_id=send_id), owner)
+    now = timezone.now()
     way = gate.look(destination_id)
     if way.closed is not None:
         return None
-    due = gate.may_begin(destination_id, way).filter(next_attempt_at__lte=timezone.now())
+    due = gate.may_begin(destination_id, way).filter(next_attempt_at__lte=now)
     if way.probe is None:
-        return _claim(due, owner)
+        return _claim(due, owner, decided_at=now)
     if not due.exists() or not holds.take_breaker(way.probe):
         return None
     # The batch that tried before tries again, so that the others keep their attempts.
@@ -174,11 +180,16 @@ _USUAL_ORDER = ("-priority", "next_attempt_at", "id")
 
 
 def _claim(
-    due: QuerySet[SendBatch], owner: str, *, order: tuple[str, ...] = _USUAL_ORDER
+    due: QuerySet[SendBatch],
+    owner: str,
+    *,
+    order: tuple[str, ...] = _USUAL_ORDER,
+    decided_at: datetime | None = None,
 ) -> BatchLease | None:
+    decided_at = decided_at or timezone.now()
     candidates = due.order_by(*order).values_list("id", "fence", "is_isolated", "destination_id")
     for batch_id, fence, is_isolated, destination_id in candidates[:8]:
-        claim = BatchLease(batch_id, fence + 1)
+        claim = BatchLease(batch_id, fence + 1, decided_at)
         if is_isolated:
             if _claim_alone(claim, owner, destination_id):
                 return claim

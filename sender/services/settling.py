@@ -83,7 +83,7 @@ def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> N
             return
         if decision.retry and failures <= allowed_attempts(batch.send, decision):
             _put_off(batch, lease, failure)
-        elif failure.concerns_all and _hold(batch, failure):
+        elif failure.concerns_all and _hold(batch, lease, failure):
             close_batch(batch, lease, pause=timedelta(), failures=0, failure=failure)
         else:
             if failure.concerns_all:
@@ -127,18 +127,22 @@ def _put_off(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
         failures = batch.failures
     elif failure.decision.breaker:
         opened = holds.open_breaker(
-            batch.send.destination, failure.decision, failure.detail, failure.attempt
+            batch.send.destination,
+            failure.decision,
+            failure.detail,
+            failure.attempt,
+            lease.decided_at,
         )
         due = due if batch.send.inline else opened
     pause = due - timezone.now()
     close_batch(batch, lease, pause=pause, failures=failures, failure=failure)
 
 
-def _hold(batch: SendBatch, failure: Failure) -> bool:
+def _hold(batch: SendBatch, lease: BatchLease, failure: Failure) -> bool:
     """Hold the destination; tell whether the send waits until it works."""
     facts = (batch.send.destination, failure.decision, failure.detail, failure.attempt)
     if not failure.decision.pause_destination:
-        holds.open_breaker(*facts)
+        holds.open_breaker(*facts, lease.decided_at)
         return False
     holds.block(*facts)
     return not batch.send.inline and batch.send.retries is None
