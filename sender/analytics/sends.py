@@ -208,22 +208,33 @@ def associations_of(send: Send) -> list[Association]:
     )
 
 
+LONG_OPENING_SECONDS = 2.0
+
+
 @dataclass(frozen=True, slots=True)
 class AtWork:
     """An association of a send that is open now; it gets its number at its end.
 
     Attributes:
-        is_answered: the peer has answered the proposal.
+        is_proposed: the proposal has been sent.
+        is_answered: the peer has answered it.
         instances: whose outcome is recorded, in this association.
         stall: who keeps it waiting; None: it moves.
     """
 
     since: datetime
     host: str
+    is_proposed: bool
     is_answered: bool
     instances: int
     stall: Whose | None
     stalled_since: datetime | None
+
+    @property
+    def opening_seconds(self) -> float | None:
+        """For how long it has been waited to be opened; None: it is open, or has just begun."""
+        seconds = (timezone.now() - self.since).total_seconds()
+        return None if self.is_answered or seconds < LONG_OPENING_SECONDS else seconds
 
     @property
     def stalled_seconds(self) -> float | None:
@@ -240,11 +251,14 @@ def at_work(send: Send) -> list[AtWork]:
     of_it = InstanceAttempt.objects.filter(attempt=OuterRef("pk")).order_by("-number")
     rows = open_now.annotate(
         last=Subquery(of_it.values("number")[:1]),
+        is_proposed=ExpressionWrapper(Q(request__isnull=False), output_field=BooleanField()),
         is_answered=ExpressionWrapper(Q(answer__isnull=False), output_field=BooleanField()),
-    ).values_list("started_at", "sender_host", "is_answered", "last", "stall", "stalled_since")
+    ).values_list(
+        "started_at", "sender_host", "is_proposed", "is_answered", "last", "stall", "stalled_since"
+    )
     return [
-        AtWork(since, host, is_answered, last or 0, Whose(stall) if stall else None, stalled)
-        for since, host, is_answered, last, stall, stalled in rows
+        AtWork(since, host, proposed, answered, last or 0, Whose(stall) if stall else None, stalled)
+        for since, host, proposed, answered, last, stall, stalled in rows
     ]
 
 

@@ -6,7 +6,9 @@ of its own host; those of other hosts find it by asking.
 """
 
 import contextlib
+import errno
 import os
+import secrets
 import select
 import time
 from pathlib import Path
@@ -29,13 +31,15 @@ class Bell:
 
     def __init__(self, name: str) -> None:
         self._descriptor: int | None = None
-        path = _folder() / f"{name}.{os.getpid()}"
+        path = _folder() / f"{name}.{secrets.token_hex(8)}"
+        unheard = path.with_name(f".{path.name}")
         with contextlib.suppress(OSError, AttributeError):  # not all systems and disks have them
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            path.unlink(missing_ok=True)
-            os.mkfifo(path, 0o600)
-            # Open for writing too, so that it never reads as ended.
-            self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.mkfifo(unheard, 0o600)
+            # Open for writing too, so that it never reads as ended; before anybody rings it, for
+            # what nobody has open is taken for left.
+            self._descriptor = os.open(unheard, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            unheard.rename(path)
 
     def wait(self, seconds: float) -> None:
         """Wait until it has been rung, at most some seconds."""
@@ -51,9 +55,9 @@ def ring(name: str) -> None:
     for path in _folder().glob(f"{name}.*"):
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # whoever made it has ended
-            with contextlib.suppress(OSError):
-                path.unlink()
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # whoever made it has ended
+                path.unlink(missing_ok=True)
             continue
         with contextlib.suppress(OSError):  # it is full: rung often enough
             os.write(descriptor, b"!")

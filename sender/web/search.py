@@ -43,7 +43,9 @@ def search(request: HttpRequest) -> HttpResponse:
 
 
 def _find(text: str, *, with_identifiers: bool) -> list[Hit]:
-    hits = [*_by_number(text), *_by_uuid(text), *_by_name(text), *_by_syntax(text)]
+    hits = [*_by_number(text), *_by_uuid(text)]
+    # A number, too, is part of many a syntax's name, but who types one means what has it.
+    hits += _by_name(text) if hits else [*_by_name(text), *_by_syntax(text)]
     if with_identifiers and "." in text:
         hits += _by_identifier(text)
     return hits

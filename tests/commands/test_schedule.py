@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from sender.models import Destination, RunState, Schedule, ScheduleRun
-from sender.services import heartbeat
+from sender.models import Destination, RunState, Schedule, ScheduleRun, Send, SendState
+from sender.services import heartbeat, planner, run_starting
 from tests import factories
 from tests.commands.conftest import Run
 
@@ -147,7 +147,54 @@ def test_waiting_for_a_run_that_fails_exits_1(
     assert run("schedule", "list", "--json").document[0]["last_run"] == "failed"
 
 
-@pytest.mark.parametrize("verb", ["show", "run", "enable", "disable"])
+@pytest.mark.parametrize(("warning", "code"), [("", 0), ("1 instance can't be sent", 1)])
+def test_a_check_plans_what_a_run_would_send_and_says_what_it_could_not(
+    warning: str,
+    code: int,
+    run: Run,
+    source: str,
+    archive: Destination,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    factories.write_instance(Path(source, "i.dcm"), sop_instance="1.2.3")
+    add(run, source)
+    heartbeat.beat("here:1", kind="sender")
+
+    def work(_: float) -> None:
+        for due in ScheduleRun.objects.filter(state=RunState.DUE):
+            run_starting.start_run(due.pk)
+        for draft in Send.objects.filter(planned_at=None):
+            planner.plan_send(draft.pk)
+        if warning:
+            ScheduleRun.objects.update(warning=warning)
+
+    monkeypatch.setattr("sender.management.commands.schedule.time.sleep", work)
+    done = run("schedule", "check", "Nightly", "--wait", "--json")
+    assert (done.code, done.document["outcome"], done.document["trigger"]) == (
+        code,
+        "checked",
+        "check",
+    )
+    assert warning in done.said
+    assert [send.state for send in Send.objects.all()] == [SendState.DRAFT]
+    assert [row["state"] for row in done.document["sends"]] == ["draft"]
+
+
+def test_a_schedule_is_deleted_and_its_sends_stay(
+    run: Run, source: str, archive: Destination
+) -> None:
+    factories.write_instance(Path(source, "i.dcm"), sop_instance="1.2.3")
+    add(run, source)
+    heartbeat.beat("here:1", kind="sender")
+    run("schedule", "check", "Nightly")
+    run_starting.start_run(ScheduleRun.objects.get().pk)
+    done = run("schedule", "delete", "Nightly")
+    assert (done.code, done.said.strip()) == (0, "Schedule Nightly is deleted. Its sends stay.")
+    assert run("schedule", "list", "--json").document == []
+    assert Send.objects.count() == 1
+
+
+@pytest.mark.parametrize("verb", ["show", "run", "check", "enable", "disable", "delete"])
 def test_an_unknown_schedule_exits_2(verb: str, run: Run) -> None:
     done = run("schedule", verb, "nobody")
     assert (done.code, done.said.strip()) == (2, "There is no schedule nobody.")

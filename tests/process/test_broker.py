@@ -80,13 +80,6 @@ def test_what_nobody_waits_at_is_removed(bells: Path) -> None:
     assert seconds_of(lambda: bell.wait(LONG_SECONDS), lambda: None) < LONG_SECONDS
 
 
-def test_one_left_by_a_process_of_the_same_number_is_replaced(bells: Path) -> None:
-    bells.mkdir()
-    (bells / f"main.{os.getpid()}").write_text("left")
-    bell = Bell("main")
-    assert seconds_of(lambda: bell.wait(LONG_SECONDS), lambda: ring("main")) < LONG_SECONDS
-
-
 def test_where_none_can_be_made_a_wait_lasts_its_time(
     bells: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

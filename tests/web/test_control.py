@@ -86,6 +86,12 @@ def test_a_running_send_shows_its_associations_and_whose_a_stall_is(
     page = text(as_role("viewer"), address)
     assert "Associations at work" in page
     assert "It is being opened." in page
+    open_now.update(started_at=timezone.now() - timedelta(seconds=60))
+    page = text(as_role("viewer"), address)
+    assert re.search(r"No connection for 6\d\.\d s: the peer, or the network to it,", page)
+    open_now.update(request=b"\x01")
+    page = text(as_role("viewer"), address)
+    assert re.search(r"has not answered the proposal, 6\d\.\d s after the start", page)
     open_now.update(answer=b"\x02")
     assert "It moves." in text(as_role("viewer"), address)
     since = timezone.now() - timedelta(seconds=90)

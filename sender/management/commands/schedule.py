@@ -1,4 +1,4 @@
-"""`manage.py schedule list|show|add|run|enable|disable`."""
+"""`manage.py schedule list|show|add|check|run|enable|disable|delete`."""
 
 import json
 import time
@@ -37,13 +37,13 @@ WELL = frozenset({RunOutcome.SUCCEEDED, RunOutcome.NOTHING_NEW})
 
 
 class Command(ConcordatCommand):
-    """Keep schedules and run them."""
+    """Keep schedules, check and run them."""
 
-    help = "List, show, add, run, enable or disable schedules."
+    help = "List, show, add, check, run, enable, disable or delete schedules."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(
-            dest="verb", required=True, metavar="list|show|add|run|enable|disable"
+            dest="verb", required=True, metavar="list|show|add|check|run|enable|disable|delete"
         )
         listing = verbs.add_parser("list", help="list the schedules")
         listing.add_argument("--json", action="store_true")
@@ -51,11 +51,15 @@ class Command(ConcordatCommand):
         show.add_argument("name")
         show.add_argument("--json", action="store_true")
         _add_arguments_of_add(verbs.add_parser("add", help="write a schedule"))
-        run = verbs.add_parser("run", help="run a schedule now")
-        run.add_argument("name")
-        run.add_argument("--wait", action="store_true", help="until all its sends have ended")
-        run.add_argument("--json", action="store_true")
-        for verb in ("enable", "disable"):
+        for verb, purpose, wait in (
+            ("run", "run a schedule now", "until all its sends have ended"),
+            ("check", "list and plan what a run would send; nothing is sent", "for the plans"),
+        ):
+            parser = verbs.add_parser(verb, help=purpose)
+            parser.add_argument("name")
+            parser.add_argument("--wait", action="store_true", help=wait)
+            parser.add_argument("--json", action="store_true")
+        for verb in ("enable", "disable", "delete"):
             verbs.add_parser(verb, help=f"{verb} a schedule").add_argument("name")
 
     def run(self, **options: Any) -> int:
@@ -64,8 +68,10 @@ class Command(ConcordatCommand):
             "show": self._show,
             "add": self._add,
             "run": self._run,
+            "check": self._check,
             "enable": self._enable,
             "disable": self._disable,
+            "delete": self._delete,
         }
         return verbs[options["verb"]](options)
 
@@ -135,6 +141,18 @@ class Command(ConcordatCommand):
         return self.destination(words[0]), template
 
     def _run(self, options: dict[str, Any]) -> int:
+        account = self._begin(options, schedule_runs.run_now)
+        return OK if not options["wait"] or account.outcome in WELL else NOT_ALL
+
+    def _check(self, options: dict[str, Any]) -> int:
+        account = self._begin(options, schedule_runs.check_now)
+        is_well = account.outcome is RunOutcome.CHECKED and not account.run.warning
+        return OK if not options["wait"] or is_well else NOT_ALL
+
+    def _begin(
+        self, options: dict[str, Any], begin: Callable[[Schedule, str], ScheduleRun]
+    ) -> RunAccount:
+        """Begin a run or a check, wait for it if so asked, and tell of it."""
         schedule = self._find(options["name"])
         if not heartbeat.sender_state().is_live:
             raise CommandError(
@@ -142,7 +160,7 @@ class Command(ConcordatCommand):
                 "Start one: manage.py up, or manage.py sender."
             )
         try:
-            run = schedule_runs.run_now(schedule, self.actor)
+            run = begin(schedule, self.actor)
         except WrongState as error:
             raise CommandError(str(error)) from error
         account = self._await(run) if options["wait"] else _account(run)
@@ -150,10 +168,10 @@ class Command(ConcordatCommand):
         if options["json"]:
             self.write_json(document)
         else:
-            self.write(f"Run {run.pk}: {account.outcome.value}")
+            self.write(f"{options['verb'].capitalize()} {run.pk}: {account.outcome.value}")
         for text in filter(None, (account.run.detail, account.run.warning)):
             self.say(text)
-        return OK if not options["wait"] or account.outcome in WELL else NOT_ALL
+        return account
 
     def _await(self, run: ScheduleRun) -> RunAccount:
         """Wait until a run is over; Ctrl-C leaves it going on."""
@@ -179,6 +197,12 @@ class Command(ConcordatCommand):
         except WrongState as error:
             raise CommandError(str(error)) from error
         self.say(f"Schedule {schedule.name} is {options['verb']}d.")
+        return OK
+
+    def _delete(self, options: dict[str, Any]) -> int:
+        schedule = self._find(options["name"])
+        schedules.delete_schedule(schedule, self.actor)
+        self.say(f"Schedule {schedule.name} is deleted. Its sends stay.")
         return OK
 
 

@@ -4,7 +4,7 @@ import gc
 import threading
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,16 +27,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
 from sender.negotiation.selection import InvalidSelection
 from sender.negotiation.stalls import SAID
-from sender.services import (
-    engine,
-    expectations,
-    gate,
-    heartbeat,
-    listing,
-    path_lists,
-    planner,
-    sources,
-)
+from sender.services import expectations, gate, heartbeat, listing, path_lists, planner, sources
 from sender.services.gate import By, Closed
 from sender.services.patience import persist
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_sends
@@ -115,11 +106,12 @@ class Command(ConcordatCommand):
         What may be held for ever is not waited for; whatever keeps a send back is told once.
         """
         if inline:
+            run = _engine()
             gc.freeze()  # collections of garbage need not look at all that is loaded
             for send in sends:
                 planner.plan_send(send.pk, in_slices=False)
             self._tell_lines(sends[0])
-            _run_inline(sends)
+            _run_inline(sends, run)
             return True
         waits = [Waiting(send) for send in sends]
         try:
@@ -283,18 +275,28 @@ def _document(send: Send) -> dict[str, Any]:
     }
 
 
-def _run_inline(sends: Sequence[Send]) -> None:
+def _engine() -> Callable[[Send], None]:
+    """Return what runs a send here.
+
+    It takes half a second to import (pynetdicom, codecs), which who only waits need not spend.
+    """
+    from sender.services import engine  # noqa: PLC0415
+
+    return engine.run_inline
+
+
+def _run_inline(sends: Sequence[Send], run: Callable[[Send], None]) -> None:
     """Send in this process, to all destinations at once: one that hangs holds up no other."""
-    others = [threading.Thread(target=_run_in_thread, args=(send.pk,)) for send in sends[1:]]
+
+    def run_beside(send_id: int) -> None:
+        try:
+            run(Send.objects.get(pk=send_id))
+        finally:
+            connection.close()
+
+    others = [threading.Thread(target=run_beside, args=(send.pk,)) for send in sends[1:]]
     for thread in others:
         thread.start()
-    engine.run_inline(Send.objects.get(pk=sends[0].pk))
+    run(Send.objects.get(pk=sends[0].pk))
     for thread in others:
         thread.join()
-
-
-def _run_in_thread(send_id: int) -> None:
-    try:
-        engine.run_inline(Send.objects.get(pk=send_id))
-    finally:
-        connection.close()
