@@ -272,28 +272,35 @@ def tick(owner: str) -> None:
 
 
 def _expire_batches(now: datetime) -> None:
-    """Give back batches whose worker vanished, later each time."""
+    """Give back batches whose worker vanished: later each time, unless it had got on.
+
+    Then the peer worked, and what failed before is over, as if the association had ended in order.
+    """
     expired = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__lte=ENDED)
     for batch_id, fence, attempt, owner in expired.values_list("id", "fence", "attempt", "owner"):
-        pause = 0 if _got_on(owner) else min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
+        changes: dict[str, object] = {"next_attempt_at": now, "failures": 0}
+        if not _got_on(owner):
+            pause = min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
+            changes = {"next_attempt_at": now + timedelta(seconds=pause)}
         SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.RUNNING).update(
             state=BatchState.READY,
             fence=F("fence") + 1,
             owner="",
-            next_attempt_at=now + timedelta(seconds=pause),
             detail="The worker vanished.",
+            **changes,
         )
     cancelled = SendBatch.objects.filter(state=BatchState.READY, send__state=SendState.CANCELLING)
     cancelled.update(state=BatchState.CANCELLED)
 
 
 def _got_on(owner: str) -> bool:
-    """Tell whether the association of a worker that vanished moved anything.
+    """Tell whether the peer answered anything in the association of a worker that vanished.
 
     If not, the batch that it began with may be what ended it.
     """
     left = AssociationAttempt.objects.filter(closed_at__isnull=True, owner=owner)
-    return left.filter(Exists(InstanceAttempt.objects.filter(attempt_id=OuterRef("pk")))).exists()
+    answered = InstanceAttempt.objects.filter(attempt_id=OuterRef("pk"), status__isnull=False)
+    return left.filter(Exists(answered)).exists()
 
 
 def _end_enquiries(now: datetime) -> None:

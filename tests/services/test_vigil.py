@@ -15,7 +15,8 @@ from sender.models import (
     Send,
     SendBatch,
 )
-from sender.services import engine, leases, planner, recovery, vigil
+from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
+from sender.services import engine, leases, planner, recording, recovery, vigil
 from sender.services.owners import LEASE_SECONDS
 from sender.services.vigil import ENDED, STILL_SECONDS, Vigil
 from tests import factories
@@ -125,6 +126,35 @@ def test_who_vanished_is_followed_whatever_the_clock_says(
     assert not leases.extend_batch(batch)
     assert not leases.extend_slot(slot)
     assert leases.claim_slot(send.destination, "other") is not None
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_failures_before_a_vanished_worker_count_no_more_if_it_had_got_on(
+    send: Send, clock: Clock, is_answered: bool
+) -> None:
+    SendBatch.objects.update(failures=6)
+    assert leases.claim_batch(send.destination_id, "elsewhere:1") is not None
+    uid = factories.open_attempt(send.destination, send=send)
+    AssociationAttempt.objects.update(owner="elsewhere:1")
+    status = 0x0000 if is_answered else None
+    kind = InstanceOutcome.SENT if is_answered else InstanceOutcome.UNKNOWN
+    result = recording.InstanceResult(
+        1,
+        send.items.get().pk,
+        "1.2.3.1",
+        "1.2",
+        factories.ELE,
+        "none",
+        StoreOutcome(kind, 1, status),
+    )
+    recording.record_instances(uid, [result])
+    engine.tick("test")
+    clock.seconds += LEASE_SECONDS
+    engine.tick("test")
+    batch = SendBatch.objects.get()
+    assert batch.state == BatchState.READY
+    assert batch.failures == (0 if is_answered else 6)
+    assert (batch.next_attempt_at > timezone.now()) is not is_answered
 
 
 @pytest.mark.parametrize("hours", [1, 0, -1])
