@@ -57,7 +57,8 @@ def ring(name: str) -> None:
             descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as error:
             if error.errno == errno.ENXIO:  # whoever made it has ended
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink()
             continue
         with contextlib.suppress(OSError):  # it is full: rung often enough
             os.write(descriptor, b"!")
