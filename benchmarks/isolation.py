@@ -1,10 +1,10 @@
 """What bad destinations cost the good ones: `python benchmarks/isolation.py` (RELIABILITY.md, R6).
 
-Runs `manage.py up` on a new SQLite database twice and sends four times 50 instances to each of 40
-destinations that accept everything; the second time to ten others as well: three take a connection
+Runs `manage.py up` on a new SQLite database and sends four times 50 instances to each of 40
+destinations that accept everything; then on another, to ten others as well: three take a connection
 and say nothing, two refuse for now, one refuses for good, two are black holes, and at two nobody
-listens. Reports how long the good ones took, what the pages took meanwhile, and whether any
-destination ever had more associations open than it allows.
+listens. Does both twice, in turn. Reports how long the good ones took, what the pages took
+meanwhile, and whether any destination ever had more associations open than it allows.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import contextlib
 import http.client
 import math
 import os
-import signal
 import socket
 import statistics
 import subprocess
@@ -33,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.data_sets import data_set
 from benchmarks.installing import install_here
 from benchmarks.receivers import Ports, await_port, receiving
-from benchmarks.sites import MANAGE
+from benchmarks.sites import MANAGE, running
 
 GOOD, ROUNDS, INSTANCES = 40, 4, 50
 PAGES = ("/", "/sends/", "/destinations/", "/history/", "/schedules/")
@@ -66,29 +65,30 @@ def main() -> None:
     """Run without and with the bad ones, and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--with-bad", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--without-bad", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--with-bad", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.with_bad or options.without_bad:
-        _run_here(options.with_bad or options.without_bad, options, bool(options.with_bad))
+    if options.folder:
+        _run_here(options.folder, options.workers, with_bad=options.with_bad)
         return
-    for kind in ("without-bad", "with-bad", "without-bad", "with-bad"):
+    for with_bad in (False, True, False, True):
         with tempfile.TemporaryDirectory(prefix="concordat-isolation-") as folder:
-            command = [sys.executable, __file__, f"--{kind}", folder]
-            subprocess.run([*command, "--workers", str(options.workers)], check=True)
+            command = [sys.executable, __file__, "--workers", str(options.workers)]
+            command += ["--folder", folder, *["--with-bad"] * with_bad]
+            subprocess.run(command, check=True)
 
 
-def _run_here(folder: Path, options: argparse.Namespace, with_bad: bool) -> None:
+def _run_here(folder: Path, workers: int, *, with_bad: bool) -> None:
     """Measure in a process of its own: Django is set up once in a process."""
     install_here(folder / "var")
-    source = data_set("B", INSTANCES, _made(folder)).folder
+    source = data_set("B", INSTANCES, folder).folder
     ports = Ports.free()
     with ExitStack() as stack:
         stack.enter_context(receiving("null", ports))
         good = [_destination(f"good{number:02}", ports.receiver) for number in range(GOOD)]
         peers = stack.enter_context(_bad_peers()) if with_bad else []
         bad = [_destination(f"bad{number:02}", port) for number, port in enumerate(peers)]
-        stack.enter_context(_site(ports.orthanc_http, options.workers))
+        stack.enter_context(_site(ports.orthanc_http, workers))
         outcome = _measure(source, good, bad, ports.orthanc_http)
     print(f"{'with' if with_bad else 'without'} bad ones: good sends ended after "
           f"{outcome.seconds:.1f} s, each {statistics.mean(outcome.each):.1f} s in the mean, "
@@ -96,12 +96,6 @@ def _run_here(folder: Path, options: argparse.Namespace, with_bad: bool) -> None
           f"{_p95(outcome.pages):.2f} s, {max(outcome.pages):.2f} s at most; "
           f"over their limit: {outcome.crowded or 'none'}; good {outcome.states[0]}, "
           f"bad {outcome.states[1]}", flush=True)  # fmt: skip
-
-
-def _made(folder: Path) -> Path:
-    made = folder / "made"
-    made.mkdir()
-    return made
 
 
 def _p95(times: Sequence[float]) -> float:
@@ -152,21 +146,10 @@ def _serve(listener: socket.socket, answer: bytes) -> None:
 def _site(port: int, workers: int) -> Iterator[None]:
     """Run the whole product."""
     command = [*MANAGE, "up", "--no-demo", "--bind", f"127.0.0.1:{port}"]
-    process = subprocess.Popen(
-        [*command, "--workers", str(workers)],
-        env=os.environ.copy(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    with running([*command, "--workers", str(workers)], os.environ):
         await_port(port, "the web server")
         _await_sender()
         yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
 
 
 def _await_sender() -> None:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,25 +64,8 @@ class Site:
             NotStarted: it does not end in order.
         """
         command = [*MANAGE, "sender", "--workers", str(workers)]
-        process = subprocess.Popen(
-            command,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        tree = Tree(process.pid)
-        try:
+        with running(command, self.environment) as tree:
             yield tree
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                tree.kill()
-                process.wait()
-                raise NotStarted("The background sender did not end in order.") from None
 
     def warm_up(self, folder: Path, associations: int) -> None:
         """Send through the background sender until it is there and has imported what it needs.
@@ -94,6 +77,34 @@ class Site:
         while self.send(folder, associations, inline=False).code == NO_SENDER:
             if time.monotonic() > deadline:
                 raise NotStarted("The background sender does not start.")
+
+
+@contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str]) -> "Iterator[Tree]":
+    """Run a command of ours that goes on until it is told to end.
+
+    Raises:
+        NotStarted: it does not end in order.
+    """
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    tree = Tree(process.pid)
+    try:
+        yield tree
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            tree.kill()
+            process.wait()
+            raise NotStarted("The background sender did not end in order.") from None
 
 
 def destination(associations: int) -> str:
