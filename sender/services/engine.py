@@ -278,8 +278,9 @@ def _expire_batches(now: datetime) -> None:
     """
     expired = SendBatch.objects.filter(state=BatchState.RUNNING, lease_until__lte=ENDED)
     for batch_id, fence, attempt, owner in expired.values_list("id", "fence", "attempt", "owner"):
-        changes: dict[str, object] = {"next_attempt_at": now, "failures": 0}
-        if not _got_on(owner):
+        if _got_on(owner):
+            changes: dict[str, object] = {"next_attempt_at": now, "failures": 0}
+        else:
             pause = min(LEASE_PENALTY_SECONDS * 2**attempt, 900)
             changes = {"next_attempt_at": now + timedelta(seconds=pause)}
         SendBatch.objects.filter(id=batch_id, fence=fence, state=BatchState.RUNNING).update(

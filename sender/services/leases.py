@@ -43,7 +43,8 @@ class BatchLease:
     """The right to work on a batch.
 
     Attributes:
-        decided_at: when it was found that the destination may be called.
+        decided_at: when it was found that the destination may be called; of a batch that follows
+            another in its association, when that was found for the first.
     """
 
     batch_id: int

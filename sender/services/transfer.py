@@ -6,6 +6,7 @@ An association serves one batch after another of a send while its contexts fit.
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from uuid import UUID
 
 from django.db import transaction
@@ -155,6 +156,7 @@ def _work(
                 following = next_batch(run.batch)
                 if following is None:
                     break
+                following = replace(following, decided_at=lease.decided_at)
                 # In this order, so that nobody takes a batch that is settled for one that is lost.
                 passage.tenure.batch = following
                 _settle(run)

@@ -26,9 +26,20 @@ from sender.models import (
     SendState,
 )
 from sender.negotiation import retry
-from sender.services import again, engine, gate, holds, planner, probing, sending
+from sender.services import (
+    again,
+    engine,
+    gate,
+    holds,
+    planner,
+    probing,
+    sending,
+    settling,
+    transfer,
+)
 from sender.services.again import Subset
 from sender.services.gate import By
+from sender.services.leases import BatchLease
 from sender.services.sending import WrongState
 from tests import factories
 from tests.processes import await_true, free_port
@@ -74,6 +85,24 @@ def test_workers_that_fail_at_the_same_time_are_no_sign_that_it_works(
     hold = Hold.objects.get()
     assert (hold.kind, hold.failures) == (HoldKind.BREAKER, 1)
     assert Association.objects.count() <= 3
+
+
+def test_a_batch_that_follows_in_an_association_was_decided_on_with_the_first(
+    profiles: dict[str, Profile], pacs: Destination, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles["PACS"] = WORKS
+    split_by_study(planned(pacs, folder))
+    leases_seen: list[BatchLease] = []
+
+    def settle(batch: SendBatch, lease: BatchLease, *facts: Any, **more: Any) -> None:
+        leases_seen.append(lease)
+        settling.settle_batch(batch, lease, *facts, **more)
+
+    monkeypatch.setattr(transfer, "settle_batch", settle)
+    engine.work(pacs.pk)
+    assert len({lease.batch_id for lease in leases_seen}) == 3
+    assert len({lease.decided_at for lease in leases_seen}) == 1
+    assert Association.objects.count() == 1
 
 
 @pytest.fixture
