@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -58,13 +58,13 @@ def settle_batch(
         attempt: uid of the association.
     """
     if outcome is None or outcome.kind in retry.HEALTHY_KINDS or acknowledged:
-        close_batch(batch, lease, pause=timedelta(), failures=0)
+        close_batch(batch, lease, failures=0)
         return
     if outcome.rejection is not None:
         limits.note(batch.destination_id, Rejected(timezone.now(), outcome.rejection))
     decision = retry.after_association(outcome)
     if decision is retry.DONE:
-        close_batch(batch, lease, pause=timedelta(), failures=0)
+        close_batch(batch, lease, failures=0)
     else:
         fail_association(batch, lease, Failure(decision, outcome.detail, attempt))
 
@@ -72,7 +72,7 @@ def settle_batch(
 def interrupt_batch(batch: SendBatch, lease: BatchLease, *, acknowledged: int) -> None:
     """Give back a batch that had to stop for no fault of its own; its claim does not count."""
     failures = 0 if acknowledged else batch.failures
-    close_batch(batch, lease, pause=timedelta(), failures=failures, is_counted=False)
+    close_batch(batch, lease, failures=failures, is_counted=False)
 
 
 def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
@@ -84,12 +84,12 @@ def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> N
         if decision.retry and failures <= allowed_attempts(batch.send, decision):
             _put_off(batch, lease, failure)
         elif failure.concerns_all and _hold(batch, lease, failure):
-            close_batch(batch, lease, pause=timedelta(), failures=0, failure=failure)
+            close_batch(batch, lease, failures=0, failure=failure)
         else:
             if failure.concerns_all:
                 _give_up_send(batch.send_id, failure)
             _fail_items(SendItem.objects.filter(batch=batch), failure)
-            close_batch(batch, lease, pause=timedelta(), failures=failures, failure=failure)
+            close_batch(batch, lease, failures=failures, failure=failure)
         ended = spend_others(batch.send.destination, failure, send_id=batch.send_id)
         holds.end_idle(batch.send.destination)
     for send_id in ended:
@@ -112,7 +112,7 @@ def refuse_send(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
     with transaction.atomic():
         _give_up_send(batch.send_id, failure)
         _fail_items(SendItem.objects.filter(batch=batch), failure)
-        close_batch(batch, lease, pause=timedelta(), failures=batch.failures, failure=failure)
+        close_batch(batch, lease, failures=batch.failures, failure=failure)
 
 
 def _put_off(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
@@ -133,9 +133,10 @@ def _put_off(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
             failure.attempt,
             lease.decided_at,
         )
+        # At this very instant: with the breaker over and this batch not due, others would spend
+        # an attempt of theirs.
         due = due if batch.send.inline else opened
-    pause = due - timezone.now()
-    close_batch(batch, lease, pause=pause, failures=failures, failure=failure)
+    close_batch(batch, lease, due=due, failures=failures, failure=failure)
 
 
 def _hold(batch: SendBatch, lease: BatchLease, failure: Failure) -> bool:
@@ -208,19 +209,23 @@ def close_batch(
     batch: SendBatch,
     lease: BatchLease,
     *,
-    pause: timedelta,
     failures: int,
+    due: datetime | None = None,
     failure: Failure | None = None,
     is_counted: bool = True,
 ) -> None:
-    """Give the batch back: done if nothing is pending, cancelled if so asked, else for later."""
+    """Give the batch back: done if nothing is pending, cancelled if so asked, else for later.
+
+    Args:
+        due: when it may be tried again; None: at once.
+    """
     pending = _isolate_poison(batch)
     now = timezone.now()
     changes: dict[str, object] = {"state": BatchState.DONE, "next_attempt_at": now}
     if pending:
         changes = {
             "state": BatchState.READY,
-            "next_attempt_at": _next_attempt(pending, now + pause),
+            "next_attempt_at": _next_attempt(pending, due or now),
         }
         if Send.objects.filter(pk=batch.send_id, state=SendState.CANCELLING).exists():
             changes = {"state": BatchState.CANCELLED}

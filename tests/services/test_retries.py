@@ -277,6 +277,7 @@ def test_a_breaker_keeps_others_from_calling_and_burns_nobodys_attempts(
     assert Association.objects.count() == 1
     tried, *others = SendBatch.objects.order_by("-failures", "number")
     assert (tried.failures, tried.rule) == (1, "busy")
+    assert tried.next_attempt_at == hold.probe_at, "any later, and another would try instead"
     assert {(b.attempt, b.failures, b.state) for b in others} == {(0, 0, BatchState.READY)}
     closed = gate.look(pacs.pk).closed
     assert closed is not None
