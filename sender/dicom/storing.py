@@ -7,7 +7,7 @@ This is the hot path: what is done here is done for each of millions of instance
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sender.dicom import dimse
 from sender.dicom.bulk import BLOCK, Framing, Loader, OpenFile, SourceFailed, StoreRequest
@@ -27,6 +27,8 @@ HOLD_SECONDS = 0.5
 """How long the limit of a destination is kept without asking it again."""
 PACED_BLOCK = 1 << 16
 """With a limit data go in small blocks, so that a peer never hears nothing for long."""
+MOST_UNSENT = 1 << 16
+"""Bytes of a file that is streamed which the system holds before it can send them."""
 
 Loaded = memoryview | OpenFile | SourceFailed
 Result = tuple[StoreRequest, StoreOutcome]
@@ -34,16 +36,22 @@ Result = tuple[StoreRequest, StoreOutcome]
 
 @dataclass(slots=True)
 class _Store:
-    """A C-STORE under way.
+    """A C-STORE, from the moment its data were read.
 
     Attributes:
+        buffers: the message, as far as it was made ready.
+        success: the PDU with which a peer usually says 0000 to it.
+        started: when it was begun.
         held: seconds of it in which we held back.
         was_early: the peer said something before it had the whole data set.
     """
 
     request: StoreRequest
-    message_id: int
-    started: float
+    data: Loaded
+    message_id: int = 0
+    buffers: list[Buffer] = field(default_factory=list)
+    success: bytes = b""
+    started: float = 0.0
     bytes_sent: int = 0
     held: float = 0.0
     was_early: bool = False
@@ -71,7 +79,8 @@ class Storing:
         self._interrupted = interrupted
         self._loader = Loader()
         self._patience = Patience(Awaited.ANSWER, exchange.timeouts.answer)
-        self._ahead: tuple[StoreRequest, Loaded] | None = None
+        self._ahead: _Store | None = None
+        self._pacer: Pacer | None = None
         self._ours: tuple[Awaited, float] | None = None
         self._fault: Exception | None = None
 
@@ -84,28 +93,28 @@ class Storing:
         """Store instances until there are no more, or the association ends."""
         self._exchange.evidence.enter(Phase.TRANSFER)
         self._exchange.wire.meanwhile = meanwhile
+        self._pacer = pacer
         self._draw(requests)
         try:
-            while self._ahead is not None and self._exchange.is_open:
-                request, data = self._ahead
-                if isinstance(data, SourceFailed):
+            while (store := self._ahead) is not None and self._exchange.is_open:
+                if isinstance(store.data, SourceFailed):
                     self._draw(requests)
-                    yield request, _not_sent(request, str(data))
+                    yield store.request, _not_sent(store.request, str(store.data))
                     continue
-                if not self._may_begin(pacer):
+                if not self._may_begin():
                     return
                 self._ahead = None
-                yield request, self._store(request, data, requests, pacer)
+                yield store.request, self._store(store, requests)
         finally:
-            if self._ahead is not None and isinstance(self._ahead[1], OpenFile):
-                self._ahead[1].close()
+            if self._ahead is not None and isinstance(self._ahead.data, OpenFile):
+                self._ahead.data.close()
             self._ahead = None
             self._exchange.wire.meanwhile = None
         if self._fault is not None:
             raise self._fault
 
     def _draw(self, requests: Iterator[StoreRequest]) -> None:
-        """Take the next request, and read its data.
+        """Take the next request, read its data, and make its message ready.
 
         What goes wrong in `requests` is raised later: an instance may be under way, of which the
         peer's answer must not be lost.
@@ -115,26 +124,31 @@ class Storing:
         try:
             request = next(requests, None)
             if request is not None:
-                self._ahead = (request, self._loader.load(request))
+                self._ahead = _Store(request, self._loader.load(request))
+                self._make_ready(self._ahead)
         except Exception as fault:
             self._fault = fault
         self._ours = None
 
-    def _store(
-        self,
-        request: StoreRequest,
-        data: memoryview | OpenFile,
-        requests: Iterator[StoreRequest],
-        pacer: Pacer | None,
-    ) -> StoreOutcome:
-        exchange = self._exchange
-        started = time.monotonic()
-        store = _Store(request, exchange.next_message_id(), started)
+    def _make_ready(self, store: _Store) -> None:
+        request, framing = store.request, self.framing
+        store.message_id = self._exchange.next_message_id()
+        command, success = dimse.store_messages(
+            store.message_id, request.sop_class, request.sop_instance
+        )
+        store.buffers = framing.command(request.context_id, command)
+        store.success = framing.response(request.context_id, success)
+        if self._pacer is None and isinstance(store.data, memoryview):
+            framing.add_data(store.buffers, request.context_id, store.data, is_last=True)
+
+    def _store(self, store: _Store, requests: Iterator[StoreRequest]) -> StoreOutcome:
+        exchange, request = self._exchange, store.request
+        store.started = started = time.monotonic()
         try:
-            success = self._send_request(store, data, pacer)
+            self._send_request(store)
             is_early = exchange.wire.has_unread
             self._draw(requests)
-            outcome = self._await(store, success)
+            outcome = self._await(store)
             is_early = is_early or exchange.wire.is_arriving
             if is_early and outcome.outcome is not InstanceOutcome.FAILED:
                 exchange.distrust("it came before the data set was whole")
@@ -148,29 +162,19 @@ class Storing:
         exchange.evidence.count(request.context_id, store.bytes_sent, time.monotonic() - started)
         return outcome
 
-    def _send_request(
-        self, store: _Store, data: memoryview | OpenFile, pacer: Pacer | None
-    ) -> bytes:
-        """Send a request whole; return the PDU with which a peer usually says 0000 to it."""
-        request, framing = store.request, self.framing
-        context_id = request.context_id
-        command, success = dimse.store_messages(
-            store.message_id, request.sop_class, request.sop_instance
-        )
-        buffers = framing.command(context_id, command)
-        if pacer is None and isinstance(data, memoryview):
-            framing.add_data(buffers, context_id, data, is_last=True)
-            self._exchange.send(buffers)
-            store.bytes_sent = len(data)
+    def _send_request(self, store: _Store) -> None:
+        """Send a request whole."""
+        if self._pacer is None and isinstance(store.data, memoryview):
+            self._exchange.send(store.buffers)
+            store.bytes_sent = len(store.data)
         else:
-            self._send_blocks(store, buffers, data, pacer)
-        return framing.response(context_id, success)
+            self._send_blocks(store)
 
-    def _await(self, store: _Store, success: bytes) -> StoreOutcome:
+    def _await(self, store: _Store) -> StoreOutcome:
         exchange = self._exchange
         patience = self._patience.begin()
         pdu = exchange.read_pdu(patience)
-        if pdu == success and not store.was_early:  # decoding it would tell nothing more
+        if pdu == store.success and not store.was_early:  # decoding it would tell nothing more
             return store.ended(InstanceOutcome.SENT, 0x0000)
         request = store.request
         expected = dimse.Expected(
@@ -186,15 +190,9 @@ class Storing:
             offending_elements=response.offending_elements,
         )
 
-    def _send_blocks(
-        self,
-        store: _Store,
-        buffers: list[Buffer],
-        data: memoryview | OpenFile,
-        pacer: Pacer | None,
-    ) -> None:
-        context_id = store.request.context_id
-        for block, is_last in self._blocks(data, pacer):
+    def _send_blocks(self, store: _Store) -> None:
+        context_id, pacer, buffers = store.request.context_id, self._pacer, store.buffers
+        for block, is_last in self._blocks(store.data):
             if pacer is not None and store.bytes_sent:
                 store.held += self._hold(pacer, pacer.spend(0))
             if is_last:
@@ -206,35 +204,36 @@ class Storing:
             if pacer is not None:
                 pacer.spend(len(block))
 
-    def _blocks(
-        self, data: memoryview | OpenFile, pacer: Pacer | None
-    ) -> Iterator[tuple[memoryview, bool]]:
+    def _blocks(self, data: Loaded) -> Iterator[tuple[memoryview, bool]]:
         """Yield the data in whole PDUs, each block with whether it is the last."""
-        length = self.framing.block_length(BLOCK if pacer is None else PACED_BLOCK)
+        assert not isinstance(data, SourceFailed)
+        length = self.framing.block_length(BLOCK if self._pacer is None else PACED_BLOCK)
         if isinstance(data, memoryview):
             for position in range(0, max(1, len(data)), length):
                 yield data[position : position + length], position + length >= len(data)
             return
         with data:
+            self._exchange.wire.queue_at_most(MOST_UNSENT)
             blocks = data.blocks(length)
             while True:
                 self._ours = (Awaited.SOURCE, time.monotonic())
                 block = next(blocks, None)
                 self._ours = None
                 if block is None:
-                    return
+                    break
                 yield block
+            self._exchange.wire.queue_at_most(0)
 
     # Holding back
 
-    def _may_begin(self, pacer: Pacer | None) -> bool:
+    def _may_begin(self) -> bool:
         """Wait until the limit lets the next instance begin; False if the association is over.
 
         What was not begun by then stays as it was: nothing of it has been sent.
         """
         try:
-            if pacer is not None:
-                self._hold(pacer, pacer.before_instance())
+            if self._pacer is not None:
+                self._hold(self._pacer, self._pacer.before_instance())
             self._exchange.refuse_early_end()
         except Ending as ending:
             self._exchange.finish(ending)
