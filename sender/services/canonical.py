@@ -40,12 +40,21 @@ def _head(kind: bytes, length: int) -> bytes:
     return kind + length.to_bytes(4, "big")
 
 
+class Chain:
+    """The SHA-256 over an ordered run of digests, as far as it has come."""
+
+    def __init__(self) -> None:
+        self._running = hashlib.sha256(VERSION)
+        self.add = self._running.update
+        self.digest = self._running.digest
+
+
 def digest_of_all(digests: Iterable[bytes]) -> bytes:
     """Return the SHA-256 over an ordered run of digests."""
-    running = hashlib.sha256(VERSION)
+    chain = Chain()
     for part in digests:
-        running.update(part)
-    return running.digest()
+        chain.add(part)
+    return chain.digest()
 
 
 def _prefixed(value: Value) -> bytes:

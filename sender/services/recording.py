@@ -4,7 +4,6 @@ One transaction per association, the same order of keys everywhere, the rollup i
 exact at any time, and a second recording of the same association changes nothing.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, Sum
 from django.utils import timezone
 
 from sender.dicom import upper_layer
@@ -46,7 +44,7 @@ from sender.services import interning
 from sender.services.inserting import insert_rows
 from sender.services.installation import site_day
 from sender.services.owners import LEASE_SECONDS
-from sender.services.records import instances_digest, record_digest
+from sender.services.records import InstanceAccount, record_digest
 from sender.services.vigil import ENDED
 
 _UPSERT_DAY = """
@@ -61,7 +59,6 @@ DO UPDATE SET
   first_at = CASE WHEN excluded.first_at < t.first_at THEN excluded.first_at ELSE t.first_at END,
   last_at = CASE WHEN excluded.last_at > t.last_at THEN excluded.last_at ELSE t.last_at END
 """
-NO_STATUS = "none"
 _INSTANCE_COLUMNS = (
     "attempt_id",
     "number",
@@ -200,13 +197,17 @@ def record_association(uid: UUID, outcome: AssociationOutcome) -> Association:
     ).get(uid=uid)
     row = _row(attempt, outcome)
     pdu_ids = [interning.pdu_id(pdu) for pdu in outcome.pdus]
+    account = InstanceAccount(uid)
+    account.read()
     with transaction.atomic():
-        recorded = Association.objects.filter(uid=uid).first()
-        if recorded is not None:
-            return recorded
-        studies = _studies(uid)
+        # From here on no journal adds instances to it, and nobody else records it.
+        attempts = AssociationAttempt.objects.select_for_update(no_key=True)
+        if attempts.values_list("closed_at", flat=True).get(uid=uid) is not None:
+            return Association.objects.get(uid=uid)
+        account.read()
+        studies = account.studies()
         row.instances = sum(study.instances for study in studies)
-        row.instances_digest = instances_digest(uid)
+        row.instances_digest = account.digest()
         row.record_digest = record_digest(row, outcome, studies)
         row.save(force_insert=True)
         _write_evidence(row, outcome, pdu_ids, studies)
@@ -253,27 +254,6 @@ def _row(attempt: AssociationAttempt, outcome: AssociationOutcome) -> Associatio
         local_maximum_length=outcome.local_maximum_length,
         **microseconds,
     )
-
-
-def _studies(uid: UUID) -> list[AssociationStudy]:
-    """Add up the instances of an association by study."""
-    studies: dict[str, AssociationStudy] = {}
-    counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    instances = InstanceAttempt.objects.filter(attempt_id=uid).order_by()
-    grouped = instances.values("study_instance_uid", "status").annotate(
-        n=Count("*"), size=Sum("bytes")
-    )
-    for study, status, number, size in grouped.values_list(
-        "study_instance_uid", "status", "n", "size"
-    ):
-        if study not in studies:
-            studies[study] = AssociationStudy(study_instance_uid=study, instances=0, bytes=0)
-        studies[study].instances += number
-        studies[study].bytes += int(size)
-        counts[study][NO_STATUS if status is None else f"{status:04X}"] = number
-    for study, entry in studies.items():
-        entry.statuses = dict(sorted(counts[study].items()))
-    return [studies[study] for study in sorted(studies)]
 
 
 def _write_evidence(
@@ -332,12 +312,8 @@ def sweep_attempts() -> int:
     ).select_related("definition_list", "destination")
     count = 0
     for attempt in lost:
-        with transaction.atomic():
-            # Ticks of several hosts may find it; whoever comes second finds it closed.
-            if not lost.select_for_update(of=("self",)).filter(uid=attempt.uid).exists():
-                continue
-            record_association(attempt.uid, _interrupted(attempt))
-            count += 1
+        record_association(attempt.uid, _interrupted(attempt))
+        count += 1
     return count
 
 

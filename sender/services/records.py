@@ -1,5 +1,6 @@
 """Digests of records: what they cover, and whether a row is still as it was recorded."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
@@ -7,30 +8,68 @@ from sender.models import NO_RESULT_LIST, Association, AssociationStudy, Instanc
 from sender.models.reading import read_afresh, strays_of
 from sender.negotiation.outcomes import AssociationOutcome
 from sender.services import interning
-from sender.services.canonical import digest, digest_of_all
+from sender.services.canonical import Chain, digest, digest_of_all
+
+NO_STATUS = "none"
 
 
-def instances_digest(uid: UUID) -> bytes:
-    """Return the digest over the instance outcomes of an association, in their order."""
-    rows = InstanceAttempt.objects.filter(attempt_id=uid).order_by("number")
-    return digest_of_all(
-        digest(*values)
-        for values in rows.values_list(
-            "number",
-            "sop_instance_uid",
-            "study_instance_uid",
-            "presentation_context_id",
-            "sent_as__uid",
-            "conversion",
-            "outcome",
-            "status",
-            "detail",
-            "offending_elements",
-            "bytes",
-        ).iterator()
-    )
+class InstanceAccount:
+    """What became of the instances of an association, read in their order and added up.
+
+    Reading once more goes on behind what was read. So most of it can be read before the
+    transaction that needs it: with millions of instances that takes a while.
+    """
+
+    def __init__(self, uid: UUID) -> None:
+        self._rows = InstanceAttempt.objects.filter(attempt_id=uid).order_by("number")
+        self._chain = Chain()
+        self._last = 0
+        self._instances: Counter[tuple[str, int | None]] = Counter()
+        self._bytes: Counter[str] = Counter()
+
+    def read(self) -> None:
+        """Read what is recorded and was not read yet."""
+        new = self._rows.filter(number__gt=self._last)
+        for row in new.values_list(*_INSTANCE).iterator():
+            self._chain.add(digest(*row))
+            self._last = row[0]
+            study, status, size = row[2], row[7], row[10]
+            self._instances[study, status] += 1
+            self._bytes[study] += size
+
+    def digest(self) -> bytes:
+        """Return the digest over the outcomes read."""
+        return self._chain.digest()
+
+    def studies(self) -> list[AssociationStudy]:
+        """Return the instances read by study, without their association."""
+        statuses: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for (study, status), count in self._instances.items():
+            statuses[study][NO_STATUS if status is None else f"{status:04X}"] = count
+        return [
+            AssociationStudy(
+                study_instance_uid=study,
+                instances=sum(counts.values()),
+                bytes=self._bytes[study],
+                statuses=dict(sorted(counts.items())),
+            )
+            for study, counts in sorted(statuses.items())
+        ]
 
 
+_INSTANCE = (
+    "number",
+    "sop_instance_uid",
+    "study_instance_uid",
+    "presentation_context_id",
+    "sent_as__uid",
+    "conversion",
+    "outcome",
+    "status",
+    "detail",
+    "offending_elements",
+    "bytes",
+)
 _DIGESTED = (
     "uid",
     "started_at",
@@ -112,7 +151,9 @@ def verify_record(row: Association) -> bool:
     pdus = row.pdus.select_related("pdu").order_by("position")
     traffic = row.traffic.order_by("presentation_context_id")
     studies = list(row.studies.order_by("study_instance_uid"))
-    instances = instances_digest(row.uid)
+    account = InstanceAccount(row.uid)
+    account.read()
+    instances = account.digest()
     proposal, contexts = read_afresh(row)
     answer = bytes(row.result_list.digest)
     if row.result_list_id != NO_RESULT_LIST:

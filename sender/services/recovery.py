@@ -121,7 +121,11 @@ def _replay(remains: Remains) -> int | None:
         batch = found.select_related("send__destination").first()
         if batch is not None and _is_at_work(batch):
             return None
-        attempt = AssociationAttempt.objects.filter(pk=remains.attempt).first()
+        attempt = (
+            AssociationAttempt.objects.select_for_update(no_key=True)  # it may be recorded just now
+            .filter(pk=remains.attempt)
+            .first()
+        )
         if batch is None or attempt is None:
             return 0
         count = _record(remains, batch, is_open=attempt.closed_at is None)

@@ -129,6 +129,31 @@ def test_studies_count_instances_bytes_and_statuses() -> None:
     assert study.statuses == {"0000": 1, "none": 1}
 
 
+def test_what_is_recorded_while_an_association_is_added_up_is_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Most is read before the transaction; a journal may be replayed until that begins."""
+    uid = factories.open_attempt(factories.destination())
+    first, second = results(store(InstanceOutcome.SENT, 0), store(InstanceOutcome.SENT, 0xB000))
+    recording.record_instances(uid, [first])
+    read = records.InstanceAccount.read
+    late = [second]
+
+    def read_and_be_overtaken(account: records.InstanceAccount) -> None:
+        read(account)
+        recording.record_instances(uid, late)
+        late.clear()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records.InstanceAccount, "read", read_and_be_overtaken)
+        recording.record_association(uid, factories.outcome(0, 0, 4))
+    row = Association.objects.get()
+    assert not late
+    assert row.instances == 2
+    assert row.studies.get().statuses == {"0000": 1, "B000": 1}
+    assert records.verify_record(row)
+
+
 def test_an_untouched_record_verifies() -> None:
     assert records.verify_record(Association.objects.get(pk=recorded_with_instances().pk))
 
