@@ -53,6 +53,10 @@ class Job:
     is_cancelled: bool = False
 
 
+class Closed(RuntimeError):
+    """The converter was closed before this conversion was done."""
+
+
 class Converter:
     """Children that convert; each is led by a thread and started when first needed.
 
@@ -103,7 +107,7 @@ class Converter:
         return job
 
     def result(self, job: Job) -> EncodedDataset:
-        """Wait for a conversion, put before all that nobody waits for; ask once for each job.
+        """Wait for a conversion; ask once for each job.
 
         The caller discards the result when it is done with it.
 
@@ -111,20 +115,30 @@ class Converter:
             SourceUnusable, ConversionFailed, SpoolFailed: as `encoding.convert`; also when the
                 decoder ended its process twice, or took too long.
             OSError: no process can be started; says nothing about the instance.
-            RuntimeError: the converter was closed.
+            Closed: the converter was closed, by whatever thread.
         """
+        self.wait(job)
         with self._changed:
-            job.is_awaited = True
-            self._changed.notify_all()
-            while job.outcome is None:
-                if self._is_closed:
-                    raise RuntimeError("the converter was closed")
-                self._changed.wait()
+            if job.outcome is None:
+                raise Closed("the converter was closed")
             self._ahead -= 1
             self._changed.notify_all()
         if isinstance(job.outcome, Exception):
             raise job.outcome
         return job.outcome
+
+    def wait(self, job: Job, seconds: float | None = None) -> None:
+        """Wait until a conversion is done, put before all that nobody waits for.
+
+        Args:
+            seconds: wait no longer; None: until it is done, or the converter is closed.
+        """
+        with self._changed:
+            job.is_awaited = True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self._is_closed or job.outcome is not None, timeout=seconds
+            )
 
     def cancel(self, job: Job) -> None:
         """Do without a conversion that was asked for and whose result was not fetched."""
@@ -136,7 +150,7 @@ class Converter:
                 self._drop(job)
 
     def close(self) -> None:
-        """End the children and remove all files."""
+        """End the children and remove all files. Safe to call twice, from any thread."""
         with self._changed:
             self._is_closed = True
             self._waiting.clear()

@@ -4,15 +4,15 @@ The peer must not wait for a decoder, and a decoder that crashes must not end a 
 convert (dicom/converting.py), a few instances ahead, while others are sent.
 """
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from django.conf import settings
 
-from sender.dicom.converting import Converter, Job
+from sender.dicom.converting import Closed, Converter, Job
 from sender.dicom.encoding import EncodedDataset
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.instances import DataKind
@@ -23,26 +23,43 @@ from sender.services.results import DueItem
 
 AHEAD = 8
 """Instances of a batch whose conversion is asked for before they are needed."""
+LONGEST_PREPARATION_SECONDS = 4.0
+"""So long the first conversion is waited for before the association is opened."""
 
 
-@dataclass(slots=True)
 class Conversions:
-    """The conversions of one association; starts nothing until one is asked for."""
+    """The conversions of one association; starts nothing until one is asked for.
 
-    _converter: Converter | None = None
-    _jobs: dict[int, tuple[str, Job]] = field(default_factory=dict)
-    _first: tuple[Job, EncodedDataset | Exception] | None = None
+    A context manager: at its end no child, thread or file is left.
+    """
+
+    def __init__(self) -> None:
+        self._converter: Converter | None = None
+        self._jobs: dict[int, tuple[str, Job | OSError]] = {}
+        self._is_closed = False
+        self._starting = threading.Lock()
+
+    def __enter__(self) -> "Conversions":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def ask(self, item: DueItem, transfer_syntax: str) -> None:
         """Have an item converted; asking again for the same costs nothing."""
-        known = self._jobs.get(item.item_id)
-        if known is not None and known[0] == transfer_syntax:
+        known, job = self._jobs.get(item.item_id, ("", None))
+        if known == transfer_syntax:
             return
-        if known is not None:
-            self._started().cancel(known[1])
+        if isinstance(job, Job):
+            self._started().cancel(job)
         # Policy has decided already, so data compressed with loss may be decompressed.
-        job = self._started().submit(item.instance, transfer_syntax, lossy_allowed=True)
-        self._jobs[item.item_id] = (transfer_syntax, job)
+        try:
+            asked: Job | OSError = self._started().submit(
+                item.instance, transfer_syntax, lossy_allowed=True
+            )
+        except OSError as error:  # no room for results: raised when it is taken
+            asked = error
+        self._jobs[item.item_id] = (transfer_syntax, asked)
 
     def take(self, item: DueItem) -> EncodedDataset:
         """Wait for an item that was asked for; the caller discards the result.
@@ -50,32 +67,36 @@ class Conversions:
         Raises: as `Converter.result`.
         """
         _, job = self._jobs.pop(item.item_id)
-        if self._first is None or self._first[0] is not job:
-            return self._started().result(job)
-        found, self._first = self._first[1], None
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(job, OSError):
+            raise job
+        return self._started().result(job)
 
-    def await_first(self, item: DueItem) -> None:
-        """Wait until an item that was asked for is converted, or can't be."""
+    def wait(self, item: DueItem, seconds: float) -> None:
+        """Wait until an item that was asked for is converted, or can't be; or so long."""
         _, job = self._jobs[item.item_id]
-        try:
-            self._first = (job, self._started().result(job))
-        except Exception as error:  # raised again when the item is taken
-            self._first = (job, error)
+        if isinstance(job, Job):
+            self._started().wait(job, seconds)
 
     def close(self) -> None:
-        """End the children, and remove what was not taken."""
-        if self._converter is not None:
-            self._converter.close()
+        """End the children, and remove what was not taken; from any thread, more than once."""
+        with self._starting:
+            self._is_closed = True
+            converter = self._converter
+        if converter is not None:
+            converter.close()
 
     def _started(self) -> Converter:
-        if self._converter is None:
-            folder = Path(settings.DATA_DIR) / "converting"
-            folder.mkdir(mode=0o700, exist_ok=True)
-            self._converter = Converter(folder=str(folder), processes=settings.CONVERT_PROCESSES)
-        return self._converter
+        """Raises: Closed, OSError: there is no room for its folder."""
+        with self._starting:
+            if self._is_closed:
+                raise Closed("the conversions were closed")
+            if self._converter is None:
+                folder = Path(settings.DATA_DIR) / "converting"
+                folder.mkdir(mode=0o700, exist_ok=True)
+                self._converter = Converter(
+                    folder=str(folder), processes=settings.CONVERT_PROCESSES
+                )
+            return self._converter
 
 
 def prepare(
@@ -87,7 +108,7 @@ def prepare(
     """Begin what has to be converted whatever the peer will answer; return all items again.
 
     That is what the proposal has no context for in its own syntax. Returns once the first item
-    can be sent.
+    can be sent, or some seconds later: the rest then goes on while the association is open.
     """
     head = list(islice(items, AHEAD))
     for item in head:
@@ -95,7 +116,7 @@ def prepare(
         if syntax:
             conversions.ask(item, syntax)
     if head and _expected(head[0].instance.kind, proposal, options):
-        conversions.await_first(head[0])
+        conversions.wait(head[0], LONGEST_PREPARATION_SECONDS)
     return _chain(head, items)
 
 

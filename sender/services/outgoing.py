@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from sender.dicom.converting import Closed
 from sender.dicom.encoding import ConversionFailed, EncodedDataset, SourceUnusable
 from sender.dicom.requestor import FileRange, StoreRequest
 from sender.negotiation import retry
@@ -47,17 +48,23 @@ class Outgoing:
 def requests(
     passage: Passage, run: Run, items: Iterable[DueItem], waiting: dict[str, Outgoing]
 ) -> Iterator[StoreRequest]:
-    """Yield a request per item that an accepted context can carry; settle the others here."""
-    for item, choice in conversions.in_order(passage.conversions, _chosen(passage, run, items)):
-        if passage.stopping.is_set():
-            return
-        outgoing = Outgoing(item, choice)
-        if choice.conversion is not Conversion.NONE:
-            outgoing.converted = _converted(passage, run, item)
-            if outgoing.converted is None:
-                continue
-        waiting[item.instance.sop_instance] = outgoing
-        yield outgoing.request()
+    """Yield a request per item that an accepted context can carry; settle the others here.
+
+    Ends when nothing more is to be begun.
+    """
+    try:
+        for item, choice in conversions.in_order(passage.conversions, _chosen(passage, run, items)):
+            if passage.stopping.is_set():
+                return
+            outgoing = Outgoing(item, choice)
+            if choice.conversion is not Conversion.NONE:
+                outgoing.converted = _converted(passage, run, item)
+                if outgoing.converted is None:
+                    continue
+            waiting[item.instance.sop_instance] = outgoing
+            yield outgoing.request()
+    except Closed:  # we end the association: what was not converted by then stays as it was
+        return
 
 
 def _chosen(

@@ -83,7 +83,7 @@ class Passage:
     opened: RecordedAssociation
     tenure: Tenure
     is_stopping: Callable[[], bool]
-    conversions: Conversions = field(default_factory=Conversions)
+    conversions: Conversions
     pacer: SharePacer | None = None
     number: int = 0
     run: Run | None = None
@@ -169,6 +169,7 @@ class Keeper:
     def _cut_off(self) -> None:
         self._passage.is_interrupted = True
         self._passage.opened.association.interrupt()
+        self._passage.conversions.close()
 
     def take_in_answers(self) -> None:
         """Let the pace of the destination follow what the peer answered since the last beat."""

@@ -20,6 +20,7 @@ from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, StoreO
 from sender.negotiation.retry import RetryDecision
 from sender.services import outgoing, parked, passages, recording, sending
 from sender.services.associating import Errand, associate, record_refusal
+from sender.services.conversions import Conversions, prepare
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease, SlotLease, extend_batch
 from sender.services.outgoing import Outgoing
@@ -80,16 +81,14 @@ def run_batches(
     if first is None:
         settle_batch(batch, lease, None, acknowledged=0)
     else:
-        with Tenure(slot, lease) as tenure:
-            opened = associate(
-                _errand(batch),
-                proposal_of(batch.definition_list),
-                requestor=requestor,
-                tenure=tenure,
-            )
+        proposal = proposal_of(batch.definition_list)
+        options = batch.send.template_version.spec.options
+        with Tenure(slot, lease) as tenure, Conversions() as conversions:
+            items = prepare(conversions, _chain(first, items), proposal, options)
+            opened = associate(_errand(batch), proposal, requestor=requestor, tenure=tenure)
             is_answered = opened.association.outcome().is_negotiated
-            passage = Passage(opened, tenure, is_stopping)
-            _work(passage, batch, lease, _chain(first, items), next_batch)
+            passage = Passage(opened, tenure, is_stopping, conversions)
+            _work(passage, batch, lease, items, next_batch)
     persist(lambda: sending.finish_if_done(batch.send_id))
     return is_answered
 

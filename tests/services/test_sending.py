@@ -44,12 +44,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def order(to: Destination, folder: Path, **changes: object) -> Send:
-    version = ContextTemplate.objects.get(name="Derived from files").newest
-    values: dict[str, Any] = {"roots": None, "inline": True, "retries": 0, **changes}
-    return sending.create_send(
-        SendOrder(to, version, [str(folder)], "test", **values),
-        start=True,
-    )
+    values: dict[str, Any] = {
+        "template_version": ContextTemplate.objects.get(name="Derived from files").newest,
+        "roots": None,
+        "inline": True,
+        "retries": 0,
+        **changes,
+    }
+    made = SendOrder(destination=to, sources=[str(folder)], requested_by="test", **values)
+    return sending.create_send(made, start=True)
 
 
 def run(send: Send) -> Send:
