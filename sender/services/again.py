@@ -127,13 +127,15 @@ def take_up(send: Send, subset: Subset) -> int:
         WrongState: the send was cancelled, or is not planned yet.
     """
     items = subset.rows(send)
-    batches = list(items.order_by().values_list("batch_id", flat=True).distinct())
-    if not batches:
+    if not items.exists():
         return 0
     found = Send.objects.select_for_update(no_key=True).get(pk=send.pk)
     if found.state not in MAY_BE_RETRIED:
         state = found.get_state_display().lower()
         raise WrongState(f"Send {send.pk} is {state}: nothing of it can be tried again.")
+    # Locked, so that nothing more of them fails, and none is closed, before they are opened again.
+    list(send.batches.order_by("pk").select_for_update(no_key=True).values_list("pk"))
+    batches = list(items.order_by().values_list("batch_id", flat=True).distinct())
     count = sum(
         tallies.change_rows(items, before, InstanceOutcome.PENDING, **_afresh(before))
         for before in sorted(subset.outcomes & MAY_RETRY)

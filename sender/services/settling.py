@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 
@@ -152,17 +152,19 @@ def _hold(batch: SendBatch, lease: BatchLease, failure: Failure) -> bool:
 def spend_others(destination: Destination, failure: Failure, *, send_id: int = 0) -> set[int]:
     """Count a failure for the other sends whose number of retries was asked for; give some up.
 
-    All others only wait: nobody's attempts are used up by somebody else's. Returns the sends that
-    have no attempt left.
+    All others only wait, and so do those that are outside their own windows: nobody's attempts are
+    used up by somebody else's. Returns the sends that have no attempt left.
 
     Args:
         send_id: the send that failed itself.
     """
     if not failure.concerns_all:
         return set()
+    now = timezone.now()
     waiting = holds.waiting_batches(destination.pk).filter(
-        send__retries__isnull=False, next_attempt_at__lte=timezone.now()
+        send__retries__isnull=False, next_attempt_at__lte=now
     )
+    waiting = waiting.exclude(send_id__in=gate.shut_sends(destination.pk, now))
     concerned = waiting.exclude(send_id=send_id).values_list("pk", flat=True)
     SendBatch.objects.filter(pk__in=list(concerned)).update(failures=F("failures") + 1)
     ended = set()
@@ -219,6 +221,21 @@ def close_batch(
     Args:
         due: when it may be tried again; None: at once.
     """
+    with transaction.atomic():
+        # Locked, so that nobody makes rows of it pending (again.py) once none was found.
+        SendBatch.objects.select_for_update(no_key=True).get(pk=batch.pk)
+        _give_back(batch, lease, failures, due, failure, is_counted=is_counted)
+
+
+def _give_back(
+    batch: SendBatch,
+    lease: BatchLease,
+    failures: int,
+    due: datetime | None,
+    failure: Failure | None,
+    *,
+    is_counted: bool,
+) -> None:
     pending = _isolate_poison(batch)
     now = timezone.now()
     changes: dict[str, object] = {"state": BatchState.DONE, "next_attempt_at": now}
@@ -263,12 +280,8 @@ def _isolate_poison(batch: SendBatch) -> list[_Pending]:
 
 def _isolate(batch: SendBatch, item_id: int, rule: str, due: datetime) -> None:
     with transaction.atomic():
-        last = SendBatch.objects.filter(send_id=batch.send_id).aggregate(n=Max("number"))["n"]
-        alone = SendBatch.objects.create(
-            send_id=batch.send_id,
-            number=last + 1,
-            destination_id=batch.destination_id,
-            definition_list_id=batch.definition_list_id,
+        alone = _add_batch(
+            batch,
             priority=batch.priority - 1,
             instances=1,
             is_isolated=True,
@@ -278,6 +291,28 @@ def _isolate(batch: SendBatch, item_id: int, rule: str, due: datetime) -> None:
         )
         SendItem.objects.filter(pk=item_id).update(batch=alone)
         SendBatch.objects.filter(pk=batch.pk).update(instances=F("instances") - 1)
+
+
+def _add_batch(batch: SendBatch, **facts: object) -> SendBatch:
+    """Add a batch for instances of another; each association of the send may do so at once."""
+    while True:
+        number = _last_number(batch.send_id) + 1
+        try:
+            with transaction.atomic():
+                return SendBatch.objects.create(
+                    send_id=batch.send_id,
+                    number=number,
+                    destination_id=batch.destination_id,
+                    definition_list_id=batch.definition_list_id,
+                    **facts,
+                )
+        except IntegrityError:
+            if _last_number(batch.send_id) < number:  # then it was not the number
+                raise
+
+
+def _last_number(send_id: int) -> int:
+    return int(SendBatch.objects.filter(send_id=send_id).aggregate(n=Max("number"))["n"])
 
 
 def _next_attempt(pending: Sequence[_Pending], earliest: datetime) -> datetime:

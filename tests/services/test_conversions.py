@@ -14,7 +14,7 @@ from sender.dicom import converting
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import Destination, SendState
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import engine, sending, transfer
+from sender.services import associating, engine, sending, transfer
 from tests import factories
 from tests.dicom.test_scanning import children_of
 from tests.processes import await_true
@@ -66,14 +66,16 @@ def test_conversion_is_begun_before_the_association_is_opened(
 ) -> None:
     at_opening: list[set[str]] = []
     before = set(converted_files())
-    associate = transfer.associate
+    associate = associating.associate
 
     def watched(*facts: Any, **more: Any) -> Any:
         at_opening.append(set(converted_files()) - before)
         return associate(*facts, **more)
 
     monkeypatch.setattr(transfer, "associate", watched)
-    contexts = [{"abstract_syntax": factories.CT, "transfer_syntaxes": [factories.ILE]}]
+    contexts: list[dict[str, object]] = [
+        {"abstract_syntax": factories.CT, "transfer_syntaxes": [factories.ILE]}
+    ]
     implicit = written("Implicit only", contexts)
     send = planned(to, explicit(tmp_path / "in", "a.dcm"), template_version=implicit)
     engine.work(to.pk)

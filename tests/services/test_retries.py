@@ -45,7 +45,13 @@ from tests import factories
 from tests.processes import await_true, free_port
 from tests.scripted_acceptor import Conversation, acceptor
 from tests.services.background import background
-from tests.services.test_control import planned, split_by_study, state_of, write_studies
+from tests.services.test_control import (
+    NEVER_NOW,
+    planned,
+    split_by_study,
+    state_of,
+    write_studies,
+)
 from tests.services.test_sending import at, order, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
@@ -264,6 +270,34 @@ def test_an_inline_send_ends_and_the_hold_is_on_record(
 
 
 @pytest.mark.slow
+def test_two_associations_that_isolate_at_once_number_their_batches_apart(
+    pacs: Destination, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = planned(pacs, folder)
+    batch = send.batches.get()
+    first, second = send.items.order_by("position")[:2]
+    settling._isolate(batch, first.pk, "only_this_one", timezone.now())
+    found = settling._last_number
+    stale = [found(send.pk) - 1]
+    monkeypatch.setattr(
+        settling, "_last_number", lambda number: stale.pop() if stale else found(number)
+    )
+    settling._isolate(batch, second.pk, "only_this_one", timezone.now())
+    assert not stale
+    alone = send.batches.filter(is_isolated=True).order_by("number")
+    assert [b.items.get().pk for b in alone] == [first.pk, second.pk]
+
+
+def test_a_send_outside_its_windows_is_not_given_up_for_the_failures_of_others(
+    pacs: Destination, folder: Path, tmp_path: Path
+) -> None:
+    shut = planned(pacs, folder, retries=0, windows=NEVER_NOW)
+    planned(pacs, write_studies(tmp_path / "b", 1, root="1.5"), retries=0)
+    engine.work(pacs.pk)
+    assert (state_of(shut), outcomes(shut)) == (SendState.QUEUED, {"pending": 9})
+    assert set(shut.batches.values_list("failures", flat=True)) == {0}
+
+
 def test_a_breaker_keeps_others_from_calling_and_burns_nobodys_attempts(
     profiles: dict[str, Profile], pacs: Destination, folder: Path
 ) -> None:
@@ -534,6 +568,34 @@ def test_a_part_of_what_failed_is_retried(
     assert entry.facts == {
         "instances": 3, "outcomes": ["failed", "unknown"], "study": "1.2.3.826.1",
     }  # fmt: skip
+
+
+def test_a_retry_while_a_batch_is_closed_opens_it_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate, retries = settling._isolate_poison, list[threading.Thread]()
+
+    def isolate_while_somebody_retries(batch: SendBatch) -> Any:
+        pending = isolate(batch)
+        if not retries:
+            retries.append(threading.Thread(target=retry_by_hand))
+            retries[0].start()
+            retries[0].join(0.5)  # it has to wait until the batch is closed
+        return pending
+
+    def retry_by_hand() -> None:
+        try:
+            again.retry_failed(Send.objects.get(), "anna")
+        finally:
+            connection.close()
+
+    with acceptor(answering(0x0122), answering()) as running:
+        send = planned(scripted(running.port), folder, retries=0)
+        monkeypatch.setattr(settling, "_isolate_poison", isolate_while_somebody_retries)
+        engine.work(send.destination_id)
+        retries[0].join()
+        engine.work(send.destination_id)
+    assert (state_of(send), outcomes(send)) == (SendState.SUCCEEDED, {"sent": 9})
 
 
 def left_unknown(folder: Path) -> Send:
