@@ -5,11 +5,11 @@ sent only as it was when it was scanned.
 """
 
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sender.dicom.identity import is_as_scanned
 from sender.dicom.upper_layer import P_DATA, PDV_HEADER_LENGTH
 from sender.dicom.wire import Buffer
 from sender.negotiation.instances import ScannedInstance
@@ -30,16 +30,22 @@ class SourceFailed(OSError):
 
 
 class FileRange(NamedTuple):
-    """The data set within a file, and how the file looked when it was scanned."""
+    """The data set within a file, and how the file looked when it was scanned.
+
+    Attributes:
+        scanned: what was found in it; None: a file of ours.
+    """
 
     path: str
     offset: int
     size: int
     mtime_ns: int
+    scanned: ScannedInstance | None = None
 
     @classmethod
     def of(cls, instance: ScannedInstance) -> "FileRange":
-        return cls(instance.path, instance.dataset_offset, instance.size, instance.mtime_ns)
+        about = instance.dataset_offset, instance.size, instance.mtime_ns
+        return cls(instance.path, *about, instance)
 
 
 class StoreRequest(NamedTuple):
@@ -144,15 +150,20 @@ def _make_sure(descriptor: int, source: FileRange) -> None:
     """See that a file still looks as it did when it was scanned.
 
     Raises:
-        SourceFailed: it does not, or is no regular file.
+        SourceFailed: it does not, is no regular file, or holds another instance.
     """
-    found = os.fstat(descriptor)
-    if (
-        found.st_mtime_ns != source.mtime_ns
-        or found.st_size != source.size
-        or not stat.S_ISREG(found.st_mode)
-    ):
+    if not _is_unchanged(descriptor, source):
         raise SourceFailed(CHANGED)
+
+
+def _is_unchanged(descriptor: int, source: FileRange) -> bool:
+    if source.scanned is not None:
+        try:
+            return is_as_scanned(descriptor, source.scanned)
+        except OSError as error:
+            raise SourceFailed(f"the file can't be read: {_cause(error)}") from error
+    found = os.fstat(descriptor)
+    return (found.st_size, found.st_mtime_ns) == (source.size, source.mtime_ns)
 
 
 def _fill(descriptor: int, position: int, buffer: memoryview) -> None:

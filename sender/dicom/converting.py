@@ -305,6 +305,7 @@ def _request(job: Job) -> bytes:
         "relative_path": instance.relative_path,
         "size": instance.size,
         "mtime_ns": instance.mtime_ns,
+        "ctime_ns": instance.ctime_ns,
         "kind": [kind.sop_class, kind.transfer_syntax, kind.lossy],
         "sop_instance": instance.sop_instance,
         "dataset_offset": instance.dataset_offset,

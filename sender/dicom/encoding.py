@@ -10,7 +10,6 @@ grows in a temporary file.
 import contextlib
 import hashlib
 import os
-import stat
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import BinaryIO
 from sender.dicom.bulk import CHANGED, FileRange
 from sender.dicom.comparison import Different
 from sender.dicom.dataset import EXPLICIT, IMPLICIT, Malformed, walk
+from sender.dicom.identity import is_as_scanned
 from sender.dicom.pixels import PixelsFailed
 from sender.dicom.reading import FileReader, InflatingReader, open_carefully
 from sender.dicom.rewriting import NotRewritten, Source, rewrite
@@ -192,12 +192,7 @@ def _opened(instance: ScannedInstance, limits: Limits) -> Iterator[Source]:
 
 
 def _check_unchanged(file: BinaryIO, instance: ScannedInstance) -> None:
-    found = os.fstat(file.fileno())
-    if (
-        not stat.S_ISREG(found.st_mode)
-        or found.st_size != instance.size
-        or found.st_mtime_ns != instance.mtime_ns
-    ):
+    if not is_as_scanned(file.fileno(), instance):
         raise SourceUnusable(CHANGED)
 
 

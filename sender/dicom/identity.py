@@ -97,6 +97,33 @@ def read_instance(
     )
 
 
+def is_as_scanned(file: int, instance: ScannedInstance) -> bool:
+    """Tell whether an open file is still what was scanned.
+
+    Another may have been put in its place with the same size and modification time, as programs
+    that unpack or copy set it. When anything changed last nobody can set: if that is another time,
+    the file is identified again.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    found = os.fstat(file)
+    if (
+        found.st_mtime_ns != instance.mtime_ns
+        or found.st_size != instance.size
+        or not stat.S_ISREG(found.st_mode)
+    ):
+        return False
+    if found.st_ctime_ns == instance.ctime_ns:
+        return True
+    now = read_instance(file, instance.path, instance.relative_path)
+    return isinstance(now, ScannedInstance) and _identity_of(now) == _identity_of(instance)
+
+
+def _identity_of(instance: ScannedInstance) -> tuple[DataKind, str, int]:
+    return instance.kind, instance.sop_instance, instance.dataset_offset
+
+
 _Common = tuple[DataKind, str, str, str, str]
 """Kind, Study and Series Instance UID, modality, study date: alike within a series."""
 _Found = tuple[_Common, str, int, Mapping[int, str]]

@@ -36,6 +36,7 @@ _COLUMNS = (
     "file__name",
     "file__size",
     "file__mtime_ns",
+    "file__ctime_ns",
     "file__dataset_offset",
     "file__sop_instance_uid",
 )
@@ -46,7 +47,7 @@ _PART = (
     "kind__transfer_syntax_uid",
     "kind__lossy_code",
 )
-_Row = tuple[int, int, int, str, int, str, int, int, int, str]
+_Row = tuple[int, int, int, str, int, str, int, int, int, int, str]
 
 
 class DueItem(NamedTuple):
@@ -118,10 +119,13 @@ class _Known:
 
     def due(self, row: _Row) -> DueItem:
         """Return a row with what sending it needs."""
-        item_id, part_id, attempts, rule, folder, name, size, mtime_ns, offset, uid = row
+        item_id, part_id, attempts, rule, folder, name = row[:6]
+        size, mtime_ns, ctime_ns, offset, uid = row[6:]
         study, kind = self.parts[part_id]
         path = self.folders[folder] + real_path(name)
-        instance = ScannedInstance(path, name, size, mtime_ns, kind, uid, offset, study)
+        instance = ScannedInstance(
+            path, name, size, mtime_ns, kind, uid, offset, study, ctime_ns=ctime_ns
+        )
         return DueItem(item_id, part_id, attempts, rule, instance)
 
 
