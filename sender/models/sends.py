@@ -103,6 +103,8 @@ class Send(models.Model):
         listing: what was found at its sources; several sends may share one.
         control: what a person asked of a send that may be running: "", "pause" or "cancel".
         retries: automatic attempts per instance after the first; None: as the destination says.
+        inline: it is sent by the process `runner`, which says so until `runner_until`; False: in
+            the background.
         windows: when it may run (negotiation/windows.py) in `zone`; "": at any time.
         window_override_until: until then it may run outside its windows.
         finish_by: when it should be through.
@@ -127,6 +129,8 @@ class Send(models.Model):
     requested_by = models.CharField(max_length=150)
     retries = models.PositiveSmallIntegerField(null=True)
     inline = models.BooleanField(default=False)
+    runner = models.CharField(max_length=128, blank=True)
+    runner_until = models.DateTimeField(null=True)
     study_order = models.CharField(
         max_length=8, choices=StudyOrder.choices, default=StudyOrder.LISTED
     )

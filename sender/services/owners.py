@@ -28,6 +28,12 @@ def owner_name() -> str:
     return f"{settings.SENDER_HOST}:{os.getpid()}:{_STARTED}:{_system()}:{thread}"
 
 
+def describe(owner: str) -> str:
+    """Name an owner for people."""
+    host, number, *_ = [*owner.split(":"), ""]
+    return f"process {number} on {host}"
+
+
 def is_of_this_system(owner: str) -> bool:
     """Tell whether an owner's process number means a process of the system that runs here."""
     host, _, _, system, *_ = [*owner.split(":"), "", "", ""]

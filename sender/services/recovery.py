@@ -19,7 +19,7 @@ from sender.models import (
     SendItem,
 )
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import holds, journal, recording
+from sender.services import holds, inline_sends, journal, recording
 from sender.services.journal import Remains
 from sender.services.owners import is_dead
 from sender.services.patience import persist
@@ -37,6 +37,7 @@ def end_leases() -> None:
     _bury_dead()
     for held in _held():
         _end_overdue(held)
+    inline_sends.let_go_of_abandoned()
 
 
 def _end_overdue(held: "QuerySet[Any, Any]") -> None:

@@ -33,6 +33,7 @@ from sender.negotiation.windows import parse_windows
 from sender.services import (
     expectations,
     fairness,
+    inline_sends,
     path_lists,
     sources,
     tallies,
@@ -169,7 +170,7 @@ def _create(
         state=SendState.PLANNING if start else SendState.DRAFT,
         requested_by=order.requested_by,
         retries=order.retries,
-        inline=order.inline,
+        **(inline_sends.of_this_process() if order.inline else {}),
         study_order=order.study_order,
         windows=order.windows,
         zone=order.zone,

@@ -10,9 +10,10 @@ from django.db.models import Min
 from django.utils import timezone
 
 from sender.models import BatchState, Destination, Send, SendBatch, SendState
-from sender.services import fairness, gate, limits
+from sender.services import fairness, gate, limits, owners
 
 MOST_NAMED = 5
+_FOLLOWS = "Nobody works on it now. The background sender takes it up, if one is running."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,19 @@ def _say_slots(destination: Destination) -> str:
     named = ", ".join(str(number) for number in sends[:MOST_NAMED])
     more = f" and {len(sends) - MOST_NAMED} more" if len(sends) > MOST_NAMED else ""
     return f"{said}, by send {named}{more}."
+
+
+def run_by(send: Send) -> str:
+    """Say whose an inline send is, and whether that still works on it; "" of all others."""
+    if not send.inline or send.is_ended:
+        return ""
+    named = f" ({owners.describe(send.runner)})" if send.runner else ""
+    command = f"The command that runs it{named}"
+    if owners.is_dead(send.runner):
+        return f"{command} has ended. {_FOLLOWS}"
+    if send.runner_until is None or send.runner_until < timezone.now():
+        return f"{command} gives no sign of life. {_FOLLOWS}"
+    return f"{command} works on it; if that ends before, the background sender goes on."
 
 
 def slowed_by(send: Send) -> str:

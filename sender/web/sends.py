@@ -121,6 +121,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "associations": accounts.associations_of(found),
         "closed": None if found.is_ended else gate.why_closed(found),
         "waits_for": None if found.is_ended else waits.waits_for(found),
+        "run_by": waits.run_by(found),
         "slowed_by": "" if found.is_ended else waits.slowed_by(found),
         "outlook": None if found.is_ended or not found.planned_at else outlook.outlook(found),
         "waiting": accounts.waiting_batches(found),

@@ -1,17 +1,21 @@
 """What the command line makes of holds, windows and limits."""
 
 import io
+import os
+import signal
 import threading
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from sender.dicom.acceptor import Profile, Receiver
-from sender.models import Destination, Hold, Send
+from sender.models import AssociationAttempt, Destination, Hold, Send
 from sender.services import heartbeat, holds
 from tests import factories
 from tests.commands.conftest import Run
+from tests.processes import await_true
 from tests.scripted_acceptor import acceptor
 from tests.services.background import background
 from tests.services.test_control import NEVER_NOW, write_studies
@@ -128,3 +132,41 @@ def test_a_stall_is_told_once_with_whose_it_is(live_db: None, studies: str) -> N
     assert told == [
         "An association with pacs stalls. The peer has received everything and does not answer."
     ]
+
+
+@pytest.mark.parametrize("has_sender", [True, False])
+def test_ctrl_c_at_an_inline_send_says_what_becomes_of_it(
+    live_db: None, studies: str, *, has_sender: bool
+) -> None:
+    if has_sender:
+        heartbeat.beat("test", "sender")
+    stopped = threading.Event()
+    said, out = io.StringIO(), io.StringIO()
+    with acceptor(keeping_waiting(stopped)) as peer:
+        factories.destination(port=peer.port)
+        person = threading.Thread(target=_press_ctrl_c)
+        person.start()
+        with pytest.raises(SystemExit) as ended:
+            call_command("send", studies, "--to", "pacs", "--inline", stdout=out, stderr=said)
+        person.join()
+        stopped.set()
+        send = Send.objects.get()
+        assert (send.inline, send.state, out.getvalue().split()) == (
+            False,
+            "running",
+            [str(send.pk)],
+        )
+        assert not send.batches.filter(state="running").exists(), "its batches are given back"
+        if has_sender:
+            assert ended.value.code == 0
+            assert f"Send {send.pk} goes on without this command." in said.getvalue()
+        else:
+            assert ended.value.code == 1
+            assert f"Nobody works on send {send.pk} now: no sender is running." in said.getvalue()
+
+
+def _press_ctrl_c() -> None:
+    """Interrupt this process once an association is at work."""
+    await_true(AssociationAttempt.objects.filter(answer__isnull=False).exists, "the association")
+    connection.close()
+    os.kill(os.getpid(), signal.SIGINT)

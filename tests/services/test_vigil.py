@@ -206,3 +206,23 @@ def test_a_lease_that_was_ended_is_not_extended_any_more(send: Send) -> None:
     assert not leases.extend_slot(slot)
     assert not leases.extend_batch(batch)
     assert DestinationSlot.objects.get().owner == ""
+
+
+def test_a_process_that_gives_no_sign_of_life_loses_its_inline_send(
+    tmp_path: Path, live_db: None, clock: Clock
+) -> None:
+    factories.write_instance(tmp_path / "in" / "1.dcm", sop_instance="1.2.3.1")
+    send = order(factories.destination(), tmp_path / "in", inline=True)
+    mine = Send.objects.filter(pk=send.pk)
+    mine.update(runner="elsewhere:1")
+    for seconds in range(3):
+        mine.update(runner_until=NOW + timedelta(seconds=seconds))
+        engine.tick("test")
+        assert mine.get().inline, "it moves"
+        clock.seconds += LEASE_SECONDS - 1
+    engine.tick("test")
+    assert mine.get().inline
+    clock.seconds += 1
+    engine.tick("test")
+    assert not mine.get().inline
+    assert mine.get().detail.startswith("The command that ran it gave no sign of life")

@@ -32,6 +32,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.stalls import Whose
 from sender.services import holds, interning, sources
 from tests import factories
+from tests.holders import gone_holder
 from tests.web.test_pages import text
 
 SignIn = Callable[[str], Client]
@@ -413,6 +414,15 @@ def test_a_send_that_waits_says_for_what(as_role: SignIn, send: Send) -> None:
     page = text(as_role("viewer"), address)
     assert "Its next attempt is not due yet." in page
     assert due.isoformat() in page
+
+
+def test_a_send_that_a_command_ran_says_that_nobody_works_on_it(
+    as_role: SignIn, send: Send
+) -> None:
+    Send.objects.filter(pk=running(send).pk).update(inline=True, runner=gone_holder())
+    page = text(as_role("viewer"), f"/sends/{send.pk}/")
+    assert "has ended. Nobody works on it now." in page
+    assert "The sender is not running." in page
 
 
 def test_one_file_of_a_conflict_is_picked(as_role: SignIn, send: Send) -> None:

@@ -1,19 +1,23 @@
 """`manage.py send PATH… --to NAME`."""
 
 import gc
+import signal
 import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import connection
+from django.db.models import QuerySet
 
 from sender.analytics.sends import at_work, progress
 from sender.management import send_options
-from sender.management.base import ConcordatCommand
+from sender.management.base import NOT_ALL, OK, ConcordatCommand
 from sender.models import (
     Association,
     BatchState,
@@ -27,7 +31,16 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.rules import DERIVED_FROM_FILES
 from sender.negotiation.selection import InvalidSelection
 from sender.negotiation.stalls import SAID
-from sender.services import expectations, gate, heartbeat, listing, path_lists, planner, sources
+from sender.services import (
+    expectations,
+    gate,
+    heartbeat,
+    inline_sends,
+    listing,
+    path_lists,
+    planner,
+    sources,
+)
 from sender.services.gate import By, Closed
 from sender.services.patience import persist
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_sends
@@ -59,11 +72,9 @@ class Command(ConcordatCommand):
             sends = create_sends(order, targets, start=True)
         except (InvalidSource, InvalidSelection, WrongState) as error:
             raise CommandError(str(error)) from error
-        if not self._complete(sends, inline=options["inline"]):
-            numbers = ", ".join(str(send.pk) for send in sends)
-            self.write(numbers)
-            self.say(f"Send {numbers} goes on without this command.")
-            return 0
+        is_through = self._run_here(sends) if options["inline"] else self._await(sends)
+        if not is_through and (left := list(_unfinished(sends))):
+            return self._leave(left)
         return self._report(sends, as_json=options["json"])
 
     def _targets(self, options: dict[str, Any]) -> list[Target]:
@@ -100,19 +111,40 @@ class Command(ConcordatCommand):
             **send_options.manner_of(options),
         )
 
-    def _complete(self, sends: Sequence[Send], *, inline: bool) -> bool:
-        """Run or await the sends; False if the person detached from them with Ctrl-C.
+    def _run_here(self, sends: Sequence[Send]) -> bool:
+        """Plan and send in this process; False if the person stopped it with Ctrl-C."""
+        stopping = threading.Event()
+        try:
+            with inline_sends.kept_here(sends):
+                run = _engine()
+                gc.freeze()  # collections of garbage need not look at all that is loaded
+                for send in sends:
+                    planner.plan_send(send.pk, in_slices=False)
+                self._tell_lines(sends[0])
+                with _ctrl_c_sets(stopping):
+                    _run_inline(sends, partial(run, is_stopping=stopping.is_set))
+        except KeyboardInterrupt:
+            return False
+        return not stopping.is_set()
+
+    def _leave(self, sends: Sequence[Send]) -> int:
+        """Say what becomes of sends that are not through when the person leaves them."""
+        numbers = ", ".join(str(send.pk) for send in sends)
+        self.write(numbers)
+        if heartbeat.sender_state().is_live:
+            self.say(f"Send {numbers} goes on without this command.")
+            return OK
+        self.say(
+            f"Nobody works on send {numbers} now: no sender is running. "
+            "It goes on once one is (manage.py up, or manage.py sender)."
+        )
+        return NOT_ALL
+
+    def _await(self, sends: Sequence[Send]) -> bool:
+        """Await the sends; False if the person detached from them with Ctrl-C.
 
         What may be held for ever is not waited for; whatever keeps a send back is told once.
         """
-        if inline:
-            run = _engine()
-            gc.freeze()  # collections of garbage need not look at all that is loaded
-            for send in sends:
-                planner.plan_send(send.pk, in_slices=False)
-            self._tell_lines(sends[0])
-            _run_inline(sends, run)
-            return True
         waits = [Waiting(send) for send in sends]
         try:
             while persist(lambda: not self._are_ended(sends) and self._may_move(waits)):
@@ -126,11 +158,9 @@ class Command(ConcordatCommand):
 
     def _rest(self, sends: Sequence[Send]) -> None:
         """Wait a while, or until all sends have ended."""
-        numbers = [send.pk for send in sends]
         for _ in range(LOOKS):
             time.sleep(POLL_SECONDS / LOOKS)
-            unfinished = Send.objects.filter(pk__in=numbers, finished_at__isnull=True)
-            if not persist(unfinished.exists):
+            if not persist(_unfinished(sends).exists):
                 return
 
     def _may_move(self, waits: Sequence["Waiting"]) -> bool:
@@ -275,7 +305,12 @@ def _document(send: Send) -> dict[str, Any]:
     }
 
 
-def _engine() -> Callable[[Send], None]:
+def _unfinished(sends: Sequence[Send]) -> QuerySet[Send]:
+    numbers = [send.pk for send in sends]
+    return Send.objects.filter(pk__in=numbers, finished_at__isnull=True).order_by("pk")
+
+
+def _engine() -> Callable[..., None]:
     """Return what runs a send here.
 
     It takes half a second to import (pynetdicom, codecs), which who only waits need not spend.
@@ -294,9 +329,28 @@ def _run_inline(sends: Sequence[Send], run: Callable[[Send], None]) -> None:
         finally:
             connection.close()
 
-    others = [threading.Thread(target=run_beside, args=(send.pk,)) for send in sends[1:]]
+    others = [
+        threading.Thread(target=run_beside, args=(send.pk,), daemon=True) for send in sends[1:]
+    ]
     for thread in others:
         thread.start()
-    run(Send.objects.get(pk=sends[0].pk))
-    for thread in others:
-        thread.join()
+    try:
+        run(Send.objects.get(pk=sends[0].pk))
+    finally:
+        for thread in others:
+            thread.join()
+
+
+@contextmanager
+def _ctrl_c_sets(stopping: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C stop the work in order; a second one ends it at once."""
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
