@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import connection, transaction
 from django.db.models import Count, Exists, F, Max, OuterRef
@@ -19,6 +20,7 @@ from sender.models import (
     Destination,
     EngineTick,
     Enquiry,
+    Hold,
     InstanceAttempt,
     Send,
     SendBatch,
@@ -48,6 +50,7 @@ from sender.services.leases import (
     claim_slot,
     extend_slot,
 )
+from sender.services.mishaps import MISHAPS
 from sender.services.owners import owner_name
 from sender.services.patience import is_stopping
 from sender.services.vigil import ENDED
@@ -253,22 +256,32 @@ def _next_due_of_send(send_id: int) -> datetime | None:
 
 
 def tick(owner: str) -> None:
-    """Look after everything that nobody else may be looking after; doing it twice is harmless."""
+    """Look after everything that nobody else may be looking after; doing it twice is harmless.
+
+    A mistake of ours in one step keeps no other from being done.
+
+    Raises:
+        OperationalError, InterfaceError: the database can't be used.
+    """
     now = timezone.now()
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
-    clock.follow_steps()
-    recovery.end_leases()
-    recovery.replay_journals()
-    _expire_batches(now)
-    recording.sweep_attempts()
-    holds.end_expired(now)
-    _issue_probes(now)
-    _end_enquiries(now)
-    schedule_runs.tick(now)
-    certificates.look_after_files(now)
-    _reissue_plans()
-    _reissue_work(now)
-    _finish_sends()
+    steps: dict[str, Callable[[], object]] = {
+        "following steps of the clock": clock.follow_steps,
+        "ending leases": recovery.end_leases,
+        "reading journals": recovery.replay_journals,
+        "giving back batches": partial(_expire_batches, now),
+        "recording interrupted associations": recording.sweep_attempts,
+        "ending holds": partial(holds.end_expired, now),
+        "probing": partial(_issue_probes, now),
+        "ending enquiries": partial(_end_enquiries, now),
+        "looking after schedules": partial(schedule_runs.tick, now),
+        "looking after certificates": partial(certificates.look_after_files, now),
+        "having sends planned": _reissue_plans,
+        "having batches sent": partial(_reissue_work, now),
+        "finishing sends": _finish_sends,
+    }
+    for name, step in steps.items():
+        MISHAPS.contain(f"The tick: {name}", step, otherwise=None)
 
 
 def _expire_batches(now: datetime) -> None:
@@ -326,9 +339,13 @@ def _reissue_plans() -> None:
 def _issue_probes(now: datetime) -> None:
     """Have blocked destinations asked whose time has come, unless people hold them back."""
     for hold in holds.due_probes(now).select_related("destination"):
-        assert hold.destination is not None
-        if gate.of_people(hold.destination) is None:
-            tickets.issue_probe(hold.pk)
+        MISHAPS.contain(f"Probing by hold {hold.pk}", partial(_issue_probe, hold), otherwise=None)
+
+
+def _issue_probe(hold: Hold) -> None:
+    assert hold.destination is not None
+    if gate.of_people(hold.destination) is None:
+        tickets.issue_probe(hold.pk)
 
 
 def _reissue_work(now: datetime) -> None:
@@ -347,12 +364,22 @@ def _reissue_work(now: datetime) -> None:
         .order_by("-most_urgent", "destination_id")
     )
     for row in due:
-        wanted = min(row["batches"], room, fairness.free_slots(row["destination_id"]))
-        if wanted <= 0 or not _is_due_soon(row["destination_id"], now):
-            continue
-        for _ in range(wanted):
-            tickets.issue_work(row["destination_id"])
-        room -= wanted
+        number, most = row["destination_id"], min(row["batches"], room)
+        room -= MISHAPS.contain(
+            f"Having batches sent to destination {number}",
+            partial(_issue_work, number, most, now),
+            otherwise=0,
+        )
+
+
+def _issue_work(destination_id: int, most: int, now: datetime) -> int:
+    """Issue tickets for a destination, for the slots that are free; return how many."""
+    wanted = min(most, fairness.free_slots(destination_id))
+    if wanted <= 0 or not _is_due_soon(destination_id, now):
+        return 0
+    for _ in range(wanted):
+        tickets.issue_work(destination_id)
+    return wanted
 
 
 def _is_due_soon(destination_id: int, now: datetime) -> bool:

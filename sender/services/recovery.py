@@ -21,6 +21,7 @@ from sender.models import (
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import holds, journal, recording
 from sender.services.journal import Remains
+from sender.services.mishaps import MISHAPS
 from sender.services.owners import is_dead
 from sender.services.patience import persist
 from sender.services.results import Change, Tried, change_of, write_changes
@@ -100,17 +101,19 @@ def replay_journals() -> int:
     A journal whose batch somebody works on is left for later: who works on it has read what is
     pending, and counts it.
     """
-    count = 0
-    for remains in journal.remains():
-        try:
-            replayed = _replay(remains)
-        except OSError as error:
-            logger.error("The journal %s can't be read: %s", remains.path, error)
-            continue
-        if replayed is not None:
-            count += replayed
+    return sum(map(_take_in, journal.remains()))
+
+
+def _take_in(remains: Remains) -> int:
+    """Record what a journal holds, if it is time, and remove it; return how many results."""
+
+    def replay() -> int:
+        count = _replay(remains)
+        if count is not None:
             remains.remove()
-    return count
+        return count or 0
+
+    return MISHAPS.contain(f"Reading the journal {remains.path}", replay, otherwise=0)
 
 
 def _replay(remains: Remains) -> int | None:
