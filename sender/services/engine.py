@@ -19,7 +19,6 @@ from sender.models import (
     BatchState,
     Destination,
     EngineTick,
-    Enquiry,
     Hold,
     InstanceAttempt,
     Send,
@@ -29,6 +28,7 @@ from sender.models import (
 from sender.services import (
     certificates,
     clock,
+    enquiries,
     fairness,
     gate,
     holds,
@@ -60,7 +60,6 @@ LONGEST_WAIT_SECONDS = 5
 LONGEST_WORK_SECONDS = 600
 LEASE_PENALTY_SECONDS = 2
 """Pause after a worker vanished without having sent anything; doubled each time."""
-LONGEST_ENQUIRY_SECONDS = 600
 POLL_SECONDS = 0.5
 
 
@@ -273,7 +272,7 @@ def tick(owner: str) -> None:
         "recording interrupted associations": recording.sweep_attempts,
         "ending holds": partial(holds.end_expired, now),
         "probing": partial(_issue_probes, now),
-        "ending enquiries": partial(_end_enquiries, now),
+        "looking after enquiries": partial(enquiries.look_after, now),
         "looking after schedules": partial(schedule_runs.tick, now),
         "looking after certificates": partial(certificates.look_after_files, now),
         "having sends planned": _reissue_plans,
@@ -315,13 +314,6 @@ def _got_on(owner: str) -> bool:
     left = AssociationAttempt.objects.filter(closed_at__isnull=True, owner=owner)
     answered = InstanceAttempt.objects.filter(attempt_id=OuterRef("pk"), status__isnull=False)
     return left.filter(Exists(answered)).exists()
-
-
-def _end_enquiries(now: datetime) -> None:
-    """Tell who waits for an echo or a negotiation that nobody answers any more."""
-    Enquiry.objects.filter(
-        finished_at__isnull=True, started_at__lt=now - timedelta(seconds=LONGEST_ENQUIRY_SECONDS)
-    ).update(finished_at=now, detail="The sender vanished before it had an answer.")
 
 
 def _reissue_plans() -> None:

@@ -115,7 +115,8 @@ def test_a_destination_that_can_not_be_looked_at_keeps_no_other_waiting(
     )
     for send in (stuck, other):
         planner.plan_send(send.pk)
-    look, called = gate.next_due, []
+    look = gate.next_due
+    called: list[int] = []
 
     def look_at_all_but_one(destination_id: int) -> object:
         if destination_id == stuck.destination_id:
