@@ -62,12 +62,13 @@ def negotiated(destination: Destination, contexts: Sequence[ContextOutcome], att
         logger.info(
             "%s accepts %s in %s now.", destination, pair.sop_class_uid, pair.transfer_syntax_uid
         )
-    with transaction.atomic():
-        ParkedPair.objects.filter(pk__in=[pair.pk for pair in freed], offered_at=None).update(
-            offered_at=timezone.now(), association_uid=attempt
-        )
     if freed and destination.sends_parked:
+        # Not marked first: an outage in between would leave them offered, and never sent.
         send_parked(destination, [_key(pair) for pair in freed], SYSTEM)
+        return
+    ParkedPair.objects.filter(pk__in=[pair.pk for pair in freed], offered_at=None).update(
+        offered_at=timezone.now(), association_uid=attempt
+    )
 
 
 def send_parked(destination: Destination, pairs: Iterable[Pair], actor: str) -> int:

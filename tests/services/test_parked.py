@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import (
@@ -17,7 +19,7 @@ from sender.models import (
     Trigger,
 )
 from sender.negotiation import rules
-from sender.services import engine, parked, planner, probing
+from sender.services import again, engine, parked, planner, probing
 from sender.services.templates import save_version
 from tests import factories
 from tests.services.test_control import state_of
@@ -129,6 +131,27 @@ def test_by_choice_it_is_sent_at_once(
     assert outcomes(send) == {"sent": 3, "pending": 3}
     engine.work(send.destination_id)
     assert outcomes(send) == {"sent": 6}
+
+
+def test_an_outage_while_it_is_sent_at_once_loses_nothing(
+    send: Send,
+    asking: TemplateVersion,
+    profiles: dict[str, Profile],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Destination.objects.update(sends_parked=True)
+    profiles["PACS"] = NEW
+    take_up, outages = again.take_up, iter([OperationalError("away")])
+
+    def take_up_after_an_outage(*arguments: Any) -> int:
+        for outage in outages:
+            raise outage
+        return take_up(*arguments)
+
+    monkeypatch.setattr(again, "take_up", take_up_after_an_outage)
+    negotiate(Destination.objects.get(), asking)
+    assert outcomes(send) == {"sent": 3, "pending": 3}
+    assert not ParkedPair.objects.exists()
 
 
 def test_what_its_own_template_would_not_propose_is_not_offered(
