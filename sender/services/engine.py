@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, Max, OuterRef
+from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 
 from sender.models import (
@@ -380,7 +380,15 @@ def _is_due_soon(destination_id: int, now: datetime) -> bool:
 
 
 def _finish_sends() -> None:
+    """End sends of which nothing is open any more, and pause those that were asked to.
+
+    Both are decided under a lock of the send (sending.py), so only those are asked that may be due.
+    """
+    is_open = SendBatch.objects.filter(
+        send_id=OuterRef("pk"), state__in=(BatchState.READY, BatchState.RUNNING)
+    )
     unfinished = Send.objects.filter(
+        ~Exists(is_open) | Q(control="pause", state=SendState.QUEUED),
         planned_at__isnull=False,
         state__in=(
             SendState.QUEUED,
@@ -390,4 +398,6 @@ def _finish_sends() -> None:
         ),
     )
     for send_id in unfinished.values_list("id", flat=True):
-        sending.finish_if_done(send_id)
+        MISHAPS.contain(
+            f"Finishing send {send_id}", partial(sending.finish_if_done, send_id), otherwise=None
+        )

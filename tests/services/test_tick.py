@@ -11,9 +11,11 @@ from sender.models import (
     AssociationAttempt,
     EngineTick,
     NegotiationDay,
+    Send,
+    SendBatch,
 )
 from sender.negotiation.outcomes import RawPdu
-from sender.services import clock, engine, gate, planner, recording, recovery, tickets
+from sender.services import clock, engine, gate, planner, recording, recovery, sending, tickets
 from sender.services.vigil import ENDED
 from tests import factories
 from tests.services.test_sending import order
@@ -127,3 +129,71 @@ def test_a_destination_that_can_not_be_looked_at_keeps_no_other_waiting(
     monkeypatch.setattr(tickets, "issue_work", called.append)
     engine.tick("test")
     assert called == [other.destination_id]
+
+
+def waiting_sends(folder: Path, count: int) -> list[Send]:
+    """Sends that wait with one batch each."""
+    factories.write_instance(folder / "1.dcm", sop_instance="1.2.3.1")
+    to = factories.destination()
+    found = [order(to, folder, inline=False) for _ in range(count)]
+    for send in found:
+        planner.plan_send(send.pk)
+    return found
+
+
+def test_sends_that_wait_cost_the_tick_nothing_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting_sends(tmp_path / "in", 3)
+    asked: list[int] = []
+    monkeypatch.setattr(sending, "finish_if_done", asked.append)
+    engine.tick("test")
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("state", "batch", "ended_as"),
+    [
+        ("queued", "done", "failed"),
+        ("running", "done", "failed"),
+        ("paused", "done", "failed"),
+        ("cancelling", "cancelled", "cancelled"),
+        ("running", "running", "running"),
+        ("cancelling", "running", "cancelling"),
+        ("draft", "done", "draft"),
+    ],
+)
+def test_sends_of_which_nothing_is_open_are_ended(
+    tmp_path: Path, state: str, batch: str, ended_as: str
+) -> None:
+    (send,) = waiting_sends(tmp_path / "in", 1)
+    SendBatch.objects.update(state=batch, owner="elsewhere:1")
+    Send.objects.update(state=state)
+    engine.tick("test")
+    send.refresh_from_db()
+    assert send.state == ended_as
+
+
+def test_a_send_that_shall_pause_and_that_nobody_works_on_is_paused(tmp_path: Path) -> None:
+    (send,) = waiting_sends(tmp_path / "in", 1)
+    Send.objects.update(control="pause")
+    engine.tick("test")
+    send.refresh_from_db()
+    assert send.state == "paused"
+
+
+def test_a_send_that_can_not_be_ended_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, stuck = waiting_sends(tmp_path / "in", 2)
+    SendBatch.objects.update(state="done")
+    finish = sending.finish_if_done
+
+    def finish_all_but_one(send_id: int) -> object:
+        if send_id == stuck.pk:
+            break_down()
+        return finish(send_id)
+
+    monkeypatch.setattr(sending, "finish_if_done", finish_all_but_one)
+    engine.tick("test")
+    assert Send.objects.get(pk=other.pk).is_ended
