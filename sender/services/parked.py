@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
-from sender.models import Destination, ParkedPair, Send, SendItem
+from sender.models import Destination, ParkedPair, Send, SendItem, StudyPart
 from sender.models.reading import proposal_of
 from sender.models.sends import ENDED_STATES, SendState
 from sender.negotiation import parking, retry
@@ -22,6 +23,7 @@ from sender.services.sending import WrongState
 
 logger = logging.getLogger(__name__)
 SYSTEM = "system"
+_MOST_EXAMPLES = 100
 Pair = tuple[str, str]
 """SOP class UID and transfer syntax UID."""
 
@@ -53,10 +55,12 @@ def negotiated(destination: Destination, contexts: Sequence[ContextOutcome], att
 
     They are sent at once if the destination says so.
     """
-    parked = ParkedPair.objects.filter(destination=destination, offered_at=None)
     accepted = parking.now_accepted(contexts)
-    if not accepted or not parked.exists():
-        return
+    parked = ParkedPair.objects.filter(
+        destination=destination,
+        offered_at=None,
+        sop_class_uid__in={sop_class for sop_class, _ in accepted},
+    )
     freed = [pair for pair in parked if _would_travel(pair, accepted)]
     for pair in freed:
         logger.info(
@@ -115,15 +119,23 @@ def _sends_with(destination: Destination, sop_class: str, transfer_syntax: str) 
 
 def _items(destination: Destination, sop_class: str, transfer_syntax: str) -> Items:
     """Return the parked items of a pair, by way of the few parts that have unsendable ones."""
+    return _parked().filter(part__in=_parts(destination, sop_class, transfer_syntax))
+
+
+def _parts(destination: Destination, sop_class: str, transfer_syntax: str) -> QuerySet[StudyPart]:
+    """Return the parts of a pair, in sends that were not cancelled, with something unsendable."""
+    return StudyPart.objects.filter(
+        send__destination=destination,
+        send__state__in=[*_GOES_ON],
+        unsendable__gt=0,
+        kind__sop_class_uid=sop_class,
+        kind__transfer_syntax_uid=transfer_syntax,
+    )
+
+
+def _parked() -> Items:
     return SendItem.objects.filter(
-        part__send__destination=destination,
-        part__send__state__in=[*_GOES_ON],
-        part__unsendable__gt=0,
-        part__kind__sop_class_uid=sop_class,
-        part__kind__transfer_syntax_uid=transfer_syntax,
-        outcome=InstanceOutcome.UNSENDABLE,
-        rule=retry.NO_CONTEXT.rule,
-        batch__isnull=False,
+        outcome=InstanceOutcome.UNSENDABLE, rule=retry.NO_CONTEXT.rule, batch__isnull=False
     )
 
 
@@ -151,22 +163,24 @@ def _would_travel(pair: ParkedPair, accepted: set[Pair]) -> bool:
 
 
 def _representatives(pair: ParkedPair) -> Iterable[_Waiting]:
-    """Yield one instance for each proposal by which data of the pair would be sent."""
-    items = _items(pair.destination, pair.sop_class_uid, pair.transfer_syntax_uid)
+    """Yield one instance for each proposal by which data of the pair would be sent.
+
+    One of each part is looked at, in the newest sends: what is of the same study and kind travels
+    by the same contexts, and a peer waits meanwhile.
+    """
+    parts = _parts(pair.destination, pair.sop_class_uid, pair.transfer_syntax_uid)
+    example = _parked().filter(part=OuterRef("pk")).order_by().values("pk")[:1]
+    examples = parts.annotate(example=Subquery(example)).filter(example__isnull=False)
+    newest = examples.order_by("-send_id").values_list("example", flat=True)[:_MOST_EXAMPLES]
+    items = SendItem.objects.filter(pk__in=list(newest)).order_by("-send_id")
     seen: set[tuple[int, int]] = set()
-    rows = items.order_by("-send_id").values_list(
-        "batch__definition_list_id", "part__send__template_version_id", "part_id"
-    )
-    for list_id, version_id, part_id in rows.distinct()[:100]:
-        if (list_id, version_id) in seen:
-            continue
-        seen.add((list_id, version_id))
-        item = (
-            items.filter(part_id=part_id, batch__definition_list_id=list_id)
-            .select_related("batch__definition_list", "send__template_version", "part__kind")
-            .first()
-        )
-        if item is not None and item.batch is not None:
+    for item in items.select_related(
+        "batch__definition_list", "send__template_version", "part__kind"
+    ):
+        assert item.batch is not None
+        key = item.batch.definition_list_id, item.send.template_version_id
+        if key not in seen:
+            seen.add(key)
             yield _Waiting(item, proposal_of(item.batch.definition_list))
 
 
