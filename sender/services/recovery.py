@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -55,13 +56,25 @@ def give_back(owner: str) -> None:
 
 
 def _bury_dead() -> None:
-    """End the leases of processes of this system that are gone."""
+    """End the leases of processes of this system that are gone, once their journals are read.
+
+    In this order: whoever ticks on another host gives their batches to others, or cancels them.
+    """
     for owner in {owner for held in _held() for owner in held.values_list("owner", flat=True)}:
         if is_dead(owner):
             logger.warning("The worker %s is gone; its work is taken up.", owner)
             called = set(_slots().filter(owner=owner).values_list("destination_id", flat=True))
+            MISHAPS.contain(
+                f"Reading the journals of {owner}", partial(_replay_of, owner), otherwise=0
+            )
             _end_leases_of(owner)
             holds.let_others_try(called)
+
+
+def _replay_of(owner: str) -> int:
+    """Record what the journals of a worker's batches hold; return how many results that was."""
+    batches = _batches().filter(owner=owner).values_list("pk", flat=True)
+    return sum(_take_in(left) for number in batches for left in journal.remains(batch_id=number))
 
 
 def _end_leases_of(owner: str) -> None:
@@ -99,7 +112,7 @@ def replay_journals() -> int:
     """Record what abandoned journals of this host hold; return how many results that were.
 
     A journal whose batch somebody works on is left for later: who works on it has read what is
-    pending, and counts it.
+    pending, and counts it. Those whose worker is gone were read before its leases ended.
     """
     return sum(map(_take_in, journal.remains()))
 
@@ -142,6 +155,7 @@ def _is_at_work(batch: SendBatch) -> bool:
         batch.state == BatchState.RUNNING
         and batch.lease_until is not None
         and batch.lease_until > ENDED
+        and not is_dead(batch.owner)
     )
 
 
