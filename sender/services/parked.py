@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from sender.models import Destination, ParkedPair, Send, SendItem, StudyPart
@@ -119,18 +119,19 @@ def _sends_with(destination: Destination, sop_class: str, transfer_syntax: str) 
 
 def _items(destination: Destination, sop_class: str, transfer_syntax: str) -> Items:
     """Return the parked items of a pair, by way of the few parts that have unsendable ones."""
-    return _parked().filter(part__in=_parts(destination, sop_class, transfer_syntax))
+    conditions = _of_pair(destination, sop_class, transfer_syntax)
+    return _parked().filter(**{f"part__{name}": value for name, value in conditions.items()})
 
 
-def _parts(destination: Destination, sop_class: str, transfer_syntax: str) -> QuerySet[StudyPart]:
-    """Return the parts of a pair, in sends that were not cancelled, with something unsendable."""
-    return StudyPart.objects.filter(
-        send__destination=destination,
-        send__state__in=[*_GOES_ON],
-        unsendable__gt=0,
-        kind__sop_class_uid=sop_class,
-        kind__transfer_syntax_uid=transfer_syntax,
-    )
+def _of_pair(destination: Destination, sop_class: str, transfer_syntax: str) -> dict[str, object]:
+    """Return what parts of a pair are, in sends not cancelled, that have something unsendable."""
+    return {
+        "send__destination": destination,
+        "send__state__in": [*_GOES_ON],
+        "unsendable__gt": 0,
+        "kind__sop_class_uid": sop_class,
+        "kind__transfer_syntax_uid": transfer_syntax,
+    }
 
 
 def _parked() -> Items:
@@ -168,11 +169,12 @@ def _representatives(pair: ParkedPair) -> Iterable[_Waiting]:
     One of each part is looked at, in the newest sends: what is of the same study and kind travels
     by the same contexts, and a peer waits meanwhile.
     """
-    parts = _parts(pair.destination, pair.sop_class_uid, pair.transfer_syntax_uid)
-    example = _parked().filter(part=OuterRef("pk")).order_by().values("pk")[:1]
-    examples = parts.annotate(example=Subquery(example)).filter(example__isnull=False)
-    newest = examples.order_by("-send_id").values_list("example", flat=True)[:_MOST_EXAMPLES]
-    items = SendItem.objects.filter(pk__in=list(newest)).order_by("-send_id")
+    conditions = _of_pair(pair.destination, pair.sop_class_uid, pair.transfer_syntax_uid)
+    parts = StudyPart.objects.filter(**conditions)
+    example = Subquery(_parked().filter(part=OuterRef("pk")).order_by().values("pk")[:1])
+    found = parts.order_by("-send_id").values_list(example, flat=True)
+    newest = [number for number in found if number is not None][:_MOST_EXAMPLES]
+    items = SendItem.objects.filter(pk__in=newest).order_by("-send_id")
     seen: set[tuple[int, int]] = set()
     for item in items.select_related(
         "batch__definition_list", "send__template_version", "part__kind"
