@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, Max, OuterRef
+from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 
 from sender.models import (
@@ -18,7 +19,7 @@ from sender.models import (
     BatchState,
     Destination,
     EngineTick,
-    Enquiry,
+    Hold,
     InstanceAttempt,
     Send,
     SendBatch,
@@ -27,6 +28,7 @@ from sender.models import (
 from sender.services import (
     certificates,
     clock,
+    enquiries,
     fairness,
     gate,
     holds,
@@ -48,6 +50,7 @@ from sender.services.leases import (
     claim_slot,
     extend_slot,
 )
+from sender.services.mishaps import MISHAPS
 from sender.services.owners import owner_name
 from sender.services.patience import is_stopping
 from sender.services.vigil import ENDED
@@ -57,7 +60,6 @@ LONGEST_WAIT_SECONDS = 5
 LONGEST_WORK_SECONDS = 600
 LEASE_PENALTY_SECONDS = 2
 """Pause after a worker vanished without having sent anything; doubled each time."""
-LONGEST_ENQUIRY_SECONDS = 600
 POLL_SECONDS = 0.5
 
 
@@ -253,22 +255,32 @@ def _next_due_of_send(send_id: int) -> datetime | None:
 
 
 def tick(owner: str) -> None:
-    """Look after everything that nobody else may be looking after; doing it twice is harmless."""
+    """Look after everything that nobody else may be looking after; doing it twice is harmless.
+
+    A mistake of ours in one step keeps no other from being done.
+
+    Raises:
+        OperationalError, InterfaceError: the database can't be used.
+    """
     now = timezone.now()
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
-    clock.follow_steps()
-    recovery.end_leases()
-    recovery.replay_journals()
-    _expire_batches(now)
-    recording.sweep_attempts()
-    holds.end_expired(now)
-    _issue_probes(now)
-    _end_enquiries(now)
-    schedule_runs.tick(now)
-    certificates.look_after_files(now)
-    _reissue_plans()
-    _reissue_work(now)
-    _finish_sends()
+    steps: dict[str, Callable[[], object]] = {
+        "following steps of the clock": clock.follow_steps,
+        "ending leases": recovery.end_leases,
+        "reading journals": recovery.replay_journals,
+        "giving back batches": partial(_expire_batches, now),
+        "recording interrupted associations": recording.sweep_attempts,
+        "ending holds": partial(holds.end_expired, now),
+        "probing": partial(_issue_probes, now),
+        "looking after enquiries": partial(enquiries.look_after, now),
+        "looking after schedules": partial(schedule_runs.tick, now),
+        "looking after certificates": partial(certificates.look_after_files, now),
+        "having sends planned": _reissue_plans,
+        "having batches sent": partial(_reissue_work, now),
+        "finishing sends": _finish_sends,
+    }
+    for name, step in steps.items():
+        MISHAPS.contain(f"The tick: {name}", step, otherwise=None)
 
 
 def _expire_batches(now: datetime) -> None:
@@ -304,13 +316,6 @@ def _got_on(owner: str) -> bool:
     return left.filter(Exists(answered)).exists()
 
 
-def _end_enquiries(now: datetime) -> None:
-    """Tell who waits for an echo or a negotiation that nobody answers any more."""
-    Enquiry.objects.filter(
-        finished_at__isnull=True, started_at__lt=now - timedelta(seconds=LONGEST_ENQUIRY_SECONDS)
-    ).update(finished_at=now, detail="The sender vanished before it had an answer.")
-
-
 def _reissue_plans() -> None:
     waiting = Send.objects.filter(
         lease_until__isnull=True,
@@ -326,9 +331,13 @@ def _reissue_plans() -> None:
 def _issue_probes(now: datetime) -> None:
     """Have blocked destinations asked whose time has come, unless people hold them back."""
     for hold in holds.due_probes(now).select_related("destination"):
-        assert hold.destination is not None
-        if gate.of_people(hold.destination) is None:
-            tickets.issue_probe(hold.pk)
+        MISHAPS.contain(f"Probing by hold {hold.pk}", partial(_issue_probe, hold), otherwise=None)
+
+
+def _issue_probe(hold: Hold) -> None:
+    assert hold.destination is not None
+    if gate.of_people(hold.destination) is None:
+        tickets.issue_probe(hold.pk)
 
 
 def _reissue_work(now: datetime) -> None:
@@ -347,12 +356,22 @@ def _reissue_work(now: datetime) -> None:
         .order_by("-most_urgent", "destination_id")
     )
     for row in due:
-        wanted = min(row["batches"], room, fairness.free_slots(row["destination_id"]))
-        if wanted <= 0 or not _is_due_soon(row["destination_id"], now):
-            continue
-        for _ in range(wanted):
-            tickets.issue_work(row["destination_id"])
-        room -= wanted
+        number, most = row["destination_id"], min(row["batches"], room)
+        room -= MISHAPS.contain(
+            f"Having batches sent to destination {number}",
+            partial(_issue_work, number, most, now),
+            otherwise=0,
+        )
+
+
+def _issue_work(destination_id: int, most: int, now: datetime) -> int:
+    """Issue tickets for a destination, for the slots that are free; return how many."""
+    wanted = min(most, fairness.free_slots(destination_id))
+    if wanted <= 0 or not _is_due_soon(destination_id, now):
+        return 0
+    for _ in range(wanted):
+        tickets.issue_work(destination_id)
+    return wanted
 
 
 def _is_due_soon(destination_id: int, now: datetime) -> bool:
@@ -361,7 +380,15 @@ def _is_due_soon(destination_id: int, now: datetime) -> bool:
 
 
 def _finish_sends() -> None:
+    """End sends of which nothing is open any more, and pause those that were asked to.
+
+    Both are decided under a lock of the send (sending.py), so only those are asked that may be due.
+    """
+    is_open = SendBatch.objects.filter(
+        send_id=OuterRef("pk"), state__in=(BatchState.READY, BatchState.RUNNING)
+    )
     unfinished = Send.objects.filter(
+        ~Exists(is_open) | Q(control="pause", state=SendState.QUEUED),
         planned_at__isnull=False,
         state__in=(
             SendState.QUEUED,
@@ -371,4 +398,6 @@ def _finish_sends() -> None:
         ),
     )
     for send_id in unfinished.values_list("id", flat=True):
-        sending.finish_if_done(send_id)
+        MISHAPS.contain(
+            f"Finishing send {send_id}", partial(sending.finish_if_done, send_id), otherwise=None
+        )

@@ -1,11 +1,18 @@
 """Echoes and negotiations that people ask for in the browser; probing.py runs them."""
 
+from datetime import datetime, timedelta
+
 from django.db import transaction
 
 from sender.models import ContextTemplate, Destination, Enquiry, TemplateVersion, Trigger
 from sender.negotiation.rules import VERIFICATION
 from sender.services import tickets
 from sender.services.audit import write_entry
+
+REISSUE_SECONDS = 15
+"""After so long an enquiry that nobody began, and whose ticket is gone, gets another."""
+LONGEST_SECONDS = 600
+"""Who waits so long for a worker, or for the answer from then on, is told that none comes."""
 
 
 class NothingToPropose(ValueError):
@@ -56,3 +63,22 @@ def _request(
         )
         tickets.issue_enquiry(enquiry.pk)
     return enquiry
+
+
+def look_after(now: datetime) -> None:
+    """Issue lost tickets again, and tell who waits in vain."""
+    waiting = Enquiry.objects.filter(finished_at__isnull=True)
+    overdue = now - timedelta(seconds=LONGEST_SECONDS)
+    waiting.filter(started_at__lt=overdue).update(
+        finished_at=now, detail="The sender vanished before it had an answer."
+    )
+    unbegun = waiting.filter(started_at__isnull=True)
+    minutes = LONGEST_SECONDS // 60
+    unbegun.filter(created_at__lt=overdue).update(
+        finished_at=now,
+        detail=f"No worker of the sender came to it within {minutes} minutes; ask again.",
+    )
+    late = unbegun.filter(created_at__lt=now - timedelta(seconds=REISSUE_SECONDS))
+    if late.exists() and not tickets.waiting(tickets.INTERACTIVE):
+        for number in late.order_by("id").values_list("id", flat=True)[: tickets.MOST_WAITING]:
+            tickets.issue_enquiry(number)

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -137,9 +138,20 @@ class Remains:
 def remains(*, batch_id: int | None = None) -> Iterator[Remains]:
     """Yield the journals on this host, of one batch or of all."""
     for path in sorted(_directory().glob(f"*{_SUFFIX}")):
-        number, fence, attempt = path.stem.split("-", 2)
-        if batch_id in (None, int(number)):
-            yield Remains(path, int(number), int(fence), UUID(attempt))
+        try:
+            number, fence, attempt = path.stem.split("-", 2)
+            found = Remains(path, int(number), int(fence), UUID(attempt))
+        except ValueError:
+            _tell_stray(path)
+            continue
+        if batch_id in (None, found.batch_id):
+            yield found
+
+
+@cache
+def _tell_stray(path: Path) -> None:
+    """Say once of a file that it is passed over."""
+    logger.warning("%s is no journal of ours, by its name: it is passed over.", path)
 
 
 def _result(values: list[Any]) -> InstanceResult:

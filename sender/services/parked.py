@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
-from sender.models import Destination, ParkedPair, Send, SendItem
+from sender.models import Destination, ParkedPair, Send, SendItem, StudyPart
 from sender.models.reading import proposal_of
 from sender.models.sends import ENDED_STATES, SendState
 from sender.negotiation import parking, retry
@@ -22,6 +23,7 @@ from sender.services.sending import WrongState
 
 logger = logging.getLogger(__name__)
 SYSTEM = "system"
+_MOST_EXAMPLES = 100
 Pair = tuple[str, str]
 """SOP class UID and transfer syntax UID."""
 
@@ -53,21 +55,24 @@ def negotiated(destination: Destination, contexts: Sequence[ContextOutcome], att
 
     They are sent at once if the destination says so.
     """
-    parked = ParkedPair.objects.filter(destination=destination, offered_at=None)
     accepted = parking.now_accepted(contexts)
-    if not accepted or not parked.exists():
-        return
+    parked = ParkedPair.objects.filter(
+        destination=destination,
+        offered_at=None,
+        sop_class_uid__in={sop_class for sop_class, _ in accepted},
+    )
     freed = [pair for pair in parked if _would_travel(pair, accepted)]
     for pair in freed:
         logger.info(
             "%s accepts %s in %s now.", destination, pair.sop_class_uid, pair.transfer_syntax_uid
         )
-    with transaction.atomic():
-        ParkedPair.objects.filter(pk__in=[pair.pk for pair in freed], offered_at=None).update(
-            offered_at=timezone.now(), association_uid=attempt
-        )
     if freed and destination.sends_parked:
+        # Not marked first: an outage in between would leave them offered, and never sent.
         send_parked(destination, [_key(pair) for pair in freed], SYSTEM)
+        return
+    ParkedPair.objects.filter(pk__in=[pair.pk for pair in freed], offered_at=None).update(
+        offered_at=timezone.now(), association_uid=attempt
+    )
 
 
 def send_parked(destination: Destination, pairs: Iterable[Pair], actor: str) -> int:
@@ -114,15 +119,24 @@ def _sends_with(destination: Destination, sop_class: str, transfer_syntax: str) 
 
 def _items(destination: Destination, sop_class: str, transfer_syntax: str) -> Items:
     """Return the parked items of a pair, by way of the few parts that have unsendable ones."""
+    conditions = _of_pair(destination, sop_class, transfer_syntax)
+    return _parked().filter(**{f"part__{name}": value for name, value in conditions.items()})
+
+
+def _of_pair(destination: Destination, sop_class: str, transfer_syntax: str) -> dict[str, object]:
+    """Return what parts of a pair are, in sends not cancelled, that have something unsendable."""
+    return {
+        "send__destination": destination,
+        "send__state__in": [*_GOES_ON],
+        "unsendable__gt": 0,
+        "kind__sop_class_uid": sop_class,
+        "kind__transfer_syntax_uid": transfer_syntax,
+    }
+
+
+def _parked() -> Items:
     return SendItem.objects.filter(
-        part__send__destination=destination,
-        part__send__state__in=[*_GOES_ON],
-        part__unsendable__gt=0,
-        part__kind__sop_class_uid=sop_class,
-        part__kind__transfer_syntax_uid=transfer_syntax,
-        outcome=InstanceOutcome.UNSENDABLE,
-        rule=retry.NO_CONTEXT.rule,
-        batch__isnull=False,
+        outcome=InstanceOutcome.UNSENDABLE, rule=retry.NO_CONTEXT.rule, batch__isnull=False
     )
 
 
@@ -150,22 +164,25 @@ def _would_travel(pair: ParkedPair, accepted: set[Pair]) -> bool:
 
 
 def _representatives(pair: ParkedPair) -> Iterable[_Waiting]:
-    """Yield one instance for each proposal by which data of the pair would be sent."""
-    items = _items(pair.destination, pair.sop_class_uid, pair.transfer_syntax_uid)
+    """Yield one instance for each proposal by which data of the pair would be sent.
+
+    One of each part is looked at, in the newest sends: what is of the same study and kind travels
+    by the same contexts, and a peer waits meanwhile.
+    """
+    conditions = _of_pair(pair.destination, pair.sop_class_uid, pair.transfer_syntax_uid)
+    parts = StudyPart.objects.filter(**conditions)
+    example = Subquery(_parked().filter(part=OuterRef("pk")).order_by().values("pk")[:1])
+    found = parts.order_by("-send_id").values_list(example, flat=True)
+    newest = [number for number in found if number is not None][:_MOST_EXAMPLES]
+    items = SendItem.objects.filter(pk__in=newest).order_by("-send_id")
     seen: set[tuple[int, int]] = set()
-    rows = items.order_by("-send_id").values_list(
-        "batch__definition_list_id", "part__send__template_version_id", "part_id"
-    )
-    for list_id, version_id, part_id in rows.distinct()[:100]:
-        if (list_id, version_id) in seen:
-            continue
-        seen.add((list_id, version_id))
-        item = (
-            items.filter(part_id=part_id, batch__definition_list_id=list_id)
-            .select_related("batch__definition_list", "send__template_version", "part__kind")
-            .first()
-        )
-        if item is not None and item.batch is not None:
+    for item in items.select_related(
+        "batch__definition_list", "send__template_version", "part__kind"
+    ):
+        assert item.batch is not None
+        key = item.batch.definition_list_id, item.send.template_version_id
+        if key not in seen:
+            seen.add(key)
             yield _Waiting(item, proposal_of(item.batch.definition_list))
 
 

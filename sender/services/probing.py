@@ -74,8 +74,10 @@ def contact(
 
 
 def answer_enquiry(enquiry_id: int) -> None:
-    """Run what a person asked for in the browser; a second ticket for it does nothing."""
-    waiting = Enquiry.objects.filter(pk=enquiry_id, started_at__isnull=True)
+    """Run what a person asked for in the browser; a second ticket, or a late one, does nothing."""
+    waiting = Enquiry.objects.filter(
+        pk=enquiry_id, started_at__isnull=True, finished_at__isnull=True
+    )
     if not waiting.update(started_at=timezone.now()):
         return
     enquiry = Enquiry.objects.select_related("destination", "template_version__template").get(

@@ -7,6 +7,7 @@ exact at any time, and a second recording of the same association changes nothin
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -43,6 +44,7 @@ from sender.negotiation.stalls import Whose
 from sender.services import interning
 from sender.services.inserting import insert_rows
 from sender.services.installation import site_day
+from sender.services.mishaps import MISHAPS
 from sender.services.owners import LEASE_SECONDS
 from sender.services.records import InstanceAccount, record_digest
 from sender.services.vigil import ENDED
@@ -310,11 +312,19 @@ def sweep_attempts() -> int:
     lost = AssociationAttempt.objects.filter(
         lease_until__lte=ENDED, closed_at__isnull=True
     ).select_related("definition_list", "destination")
-    count = 0
-    for attempt in lost:
-        record_association(attempt.uid, _interrupted(attempt))
-        count += 1
-    return count
+    return sum(
+        MISHAPS.contain(
+            f"Recording the interrupted association {attempt.uid}",
+            partial(_record_interrupted, attempt),
+            otherwise=0,
+        )
+        for attempt in lost
+    )
+
+
+def _record_interrupted(attempt: AssociationAttempt) -> int:
+    record_association(attempt.uid, _interrupted(attempt))
+    return 1
 
 
 def _interrupted(attempt: AssociationAttempt) -> AssociationOutcome:
@@ -334,8 +344,22 @@ def _interrupted(attempt: AssociationAttempt) -> AssociationOutcome:
     )
     if answer[:1] != bytes((upper_layer.ASSOCIATE_AC,)):
         return outcome
-    acceptance = upper_layer.parse_acceptance(answer)
-    contexts, strays = answered(proposal, acceptance.answers, acceptance.roles)
+    return _with_acceptance(replace(outcome, phase=Phase.NEGOTIATION), answer)
+
+
+def _with_acceptance(outcome: AssociationOutcome, answer: bytes) -> AssociationOutcome:
+    """Return what an interrupted association was with the A-ASSOCIATE-AC that was saved.
+
+    One that can't be decoded ended the association, as it does for a worker that lives
+    (dicom/opening.py). Whether our A-ABORT was sent nobody knows: it stands not among the PDUs.
+    """
+    pdus = (*outcome.pdus, RawPdu("A-ASSOCIATE-AC", False, answer))
+    try:
+        acceptance = upper_layer.parse_acceptance(answer)
+    except upper_layer.Undecodable as error:
+        detail = f"{error} {outcome.detail}"
+        return replace(outcome, kind=AssociationKind.ABORTED_BY_US, detail=detail, pdus=pdus)
+    contexts, strays = answered(outcome.proposal, acceptance.answers, acceptance.roles)
     established = any(context.is_accepted for context in contexts)
     return replace(
         outcome,
@@ -345,5 +369,5 @@ def _interrupted(attempt: AssociationAttempt) -> AssociationOutcome:
         contexts=contexts,
         strays=strays,
         peer=acceptance.peer,
-        pdus=(*pdus, RawPdu("A-ASSOCIATE-AC", False, answer)),
+        pdus=pdus,
     )

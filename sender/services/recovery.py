@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -21,6 +22,7 @@ from sender.models import (
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import holds, inline_sends, journal, recording
 from sender.services.journal import Remains
+from sender.services.mishaps import MISHAPS
 from sender.services.owners import is_dead
 from sender.services.patience import persist
 from sender.services.results import Change, Tried, change_of, write_changes
@@ -55,13 +57,25 @@ def give_back(owner: str) -> None:
 
 
 def _bury_dead() -> None:
-    """End the leases of processes of this system that are gone."""
+    """End the leases of processes of this system that are gone, once their journals are read.
+
+    In this order: whoever ticks on another host gives their batches to others, or cancels them.
+    """
     for owner in {owner for held in _held() for owner in held.values_list("owner", flat=True)}:
         if is_dead(owner):
             logger.warning("The worker %s is gone; its work is taken up.", owner)
             called = set(_slots().filter(owner=owner).values_list("destination_id", flat=True))
+            MISHAPS.contain(
+                f"Reading the journals of {owner}", partial(_replay_of, owner), otherwise=0
+            )
             _end_leases_of(owner)
             holds.let_others_try(called)
+
+
+def _replay_of(owner: str) -> int:
+    """Record what the journals of a worker's batches hold; return how many results that was."""
+    batches = _batches().filter(owner=owner).values_list("pk", flat=True)
+    return sum(_take_in(left) for number in batches for left in journal.remains(batch_id=number))
 
 
 def _end_leases_of(owner: str) -> None:
@@ -99,19 +113,21 @@ def replay_journals() -> int:
     """Record what abandoned journals of this host hold; return how many results that were.
 
     A journal whose batch somebody works on is left for later: who works on it has read what is
-    pending, and counts it.
+    pending, and counts it. Those whose worker is gone were read before its leases ended.
     """
-    count = 0
-    for remains in journal.remains():
-        try:
-            replayed = _replay(remains)
-        except OSError as error:
-            logger.error("The journal %s can't be read: %s", remains.path, error)
-            continue
-        if replayed is not None:
-            count += replayed
+    return sum(map(_take_in, journal.remains()))
+
+
+def _take_in(remains: Remains) -> int:
+    """Record what a journal holds, if it is time, and remove it; return how many results."""
+
+    def replay() -> int:
+        count = _replay(remains)
+        if count is not None:
             remains.remove()
-    return count
+        return count or 0
+
+    return MISHAPS.contain(f"Reading the journal {remains.path}", replay, otherwise=0)
 
 
 def _replay(remains: Remains) -> int | None:
@@ -140,6 +156,7 @@ def _is_at_work(batch: SendBatch) -> bool:
         batch.state == BatchState.RUNNING
         and batch.lease_until is not None
         and batch.lease_until > ENDED
+        and not is_dead(batch.owner)
     )
 
 

@@ -15,6 +15,7 @@ from django_q.tasks import async_task
 
 MAIN = "main"
 INTERACTIVE = "ui"
+CLUSTERS = (MAIN, INTERACTIVE)
 MOST_WAITING = 64
 logger = logging.getLogger(__name__)
 
@@ -44,16 +45,19 @@ def issue_enquiry(enquiry_id: int) -> None:
     _issue("sender.tasks.answer_enquiry", enquiry_id, cluster=INTERACTIVE)
 
 
-def waiting() -> int:
+def waiting(*clusters: str) -> int:
     """Return how many tickets wait; one that a worker has taken is locked and waits no more.
+
+    Args:
+        clusters: whose; of all, if none is named.
 
     A queue that can't be reached counts as full: nothing is issued until it can.
     """
     if not settings.REDIS_URL:
-        count: int = OrmQ.objects.filter(lock__lte=timezone.now()).count()
-        return count
+        waits = OrmQ.objects.filter(lock__lte=timezone.now(), key__in=clusters or CLUSTERS)
+        return int(waits.count())
     try:
-        return sum(int(get_broker(name).queue_size()) for name in (MAIN, INTERACTIVE))
+        return sum(int(get_broker(name).queue_size()) for name in clusters or CLUSTERS)
     except _outages() as error:
         logger.error("The queue can't be reached: %s", error)
         return MOST_WAITING

@@ -1,9 +1,13 @@
 """What no context carried waits for the fix, is offered when it is there, and sent."""
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import (
@@ -17,7 +21,9 @@ from sender.models import (
     Trigger,
 )
 from sender.negotiation import rules
-from sender.services import engine, parked, planner, probing
+from sender.negotiation.contexts import ContextSpec, Proposal
+from sender.negotiation.outcomes import ContextOutcome, ContextResult
+from sender.services import again, engine, parked, planner, probing
 from sender.services.templates import save_version
 from tests import factories
 from tests.services.test_control import state_of
@@ -131,6 +137,27 @@ def test_by_choice_it_is_sent_at_once(
     assert outcomes(send) == {"sent": 6}
 
 
+def test_an_outage_while_it_is_sent_at_once_loses_nothing(
+    send: Send,
+    asking: TemplateVersion,
+    profiles: dict[str, Profile],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Destination.objects.update(sends_parked=True)
+    profiles["PACS"] = NEW
+    take_up, outages = again.take_up, iter([OperationalError("away")])
+
+    def take_up_after_an_outage(*arguments: Any) -> int:
+        for outage in outages:
+            raise outage
+        return take_up(*arguments)
+
+    monkeypatch.setattr(again, "take_up", take_up_after_an_outage)
+    negotiate(Destination.objects.get(), asking)
+    assert outcomes(send) == {"sent": 3, "pending": 3}
+    assert not ParkedPair.objects.exists()
+
+
 def test_what_its_own_template_would_not_propose_is_not_offered(
     send: Send, profiles: dict[str, Profile]
 ) -> None:
@@ -157,3 +184,56 @@ def test_a_cancelled_send_is_left_alone(send: Send) -> None:
     Send.objects.filter(pk=send.pk).update(state=SendState.CANCELLED)
     assert parked.send_parked(send.destination, [PAIR], "anna") == 0
     assert outcomes(send) == {"sent": 3, "unsendable": 3}
+
+
+def accepted(sop_class: str, transfer_syntax: str) -> list[ContextOutcome]:
+    """What a peer answered that accepted this pair."""
+    context = Proposal.of([ContextSpec(sop_class, (transfer_syntax,))]).contexts[0]
+    result = ContextResult.ACCEPTANCE
+    return [ContextOutcome(context, negotiated=True, result=result, accepted=transfer_syntax)]
+
+
+def steps_of(work: Callable[[], None]) -> int:
+    """Return how many steps SQLite took, in hundreds."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection.ensure_connection()
+    connection.connection.set_progress_handler(count, 100)
+    try:
+        work()
+    finally:
+        connection.connection.set_progress_handler(None, 0)
+    return steps
+
+
+def test_a_peer_that_frees_nothing_does_not_wait_longer_for_more_that_is_parked(send: Send) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("counts the steps of SQLite")
+
+    def offer() -> None:
+        parked.negotiated(send.destination, accepted(factories.CT, factories.ELE), uuid.uuid4())
+
+    few = steps_of(offer)
+    item = SendItem.objects.filter(outcome="unsendable")[0]
+    further = []
+    for position in range(1000, 6000):
+        item.pk, item.position = None, position
+        further.append(copy(item))
+    SendItem.objects.bulk_create(further)
+    assert few > 0
+    assert steps_of(offer) <= 2 * few
+    assert ParkedPair.objects.get().offered_at is None
+
+
+def test_what_is_unsendable_for_another_reason_stands_for_nothing(
+    send: Send, asking: TemplateVersion, profiles: dict[str, Profile]
+) -> None:
+    SendItem.objects.filter(outcome="unsendable").update(rule="changed")
+    profiles["PACS"] = NEW
+    negotiate(send.destination, asking)
+    assert ParkedPair.objects.get().offered_at is None

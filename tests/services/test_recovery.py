@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as configured
 from django.utils import timezone
 
 from sender.models import (
@@ -32,11 +33,13 @@ from sender.services import (
     planner,
     recording,
     recovery,
+    sending,
     tallies,
 )
 from sender.services.journal import Journal
 from sender.services.recording import InstanceResult
 from sender.services.records import verify_record
+from sender.services.vigil import ENDED
 from tests import factories
 from tests.holders import gone_holder
 from tests.services.test_sending import order, outcomes
@@ -120,11 +123,48 @@ def test_reading_a_journal_twice_changes_nothing(send: Send) -> None:
     content = remains.path.read_bytes()
     written.leave()
     recovery.end_leases()
-    assert recovery.replay_journals() == 1
+    assert outcomes(send) == {"sent": 1, "pending": 3}
     remains.path.write_bytes(content)
     assert recovery.replay_journals() == 0
     assert InstanceAttempt.objects.count() == 1
     assert SendItem.objects.get(pk=items[0].pk).attempts == 1
+
+
+def test_the_journal_is_read_before_anybody_else_may_take_the_batch(send: Send) -> None:
+    _, written = claim(send, gone_holder())
+    items = list(SendItem.objects.filter(send=send))
+    written.note(result(items[0], 1))
+    written.leave()
+    recovery.end_leases()
+    assert outcomes(send) == {"sent": 1, "pending": 3}
+    assert list(journal.remains()) == []
+    assert SendBatch.objects.get().lease_until == ENDED
+
+
+def test_what_only_the_journal_knows_is_not_taken_for_cancelled(
+    send: Send, settings: Any, tmp_path: Path
+) -> None:
+    _, written = claim(send, gone_holder())
+    written.note(result(SendItem.objects.filter(send=send)[0], 1))
+    written.leave()
+    sending.cancel_send(send, "test")
+    recovery.end_leases()
+    settings.DATA_DIR = tmp_path  # now another host ticks, which has not this journal
+    engine.tick("test")
+    send.refresh_from_db()
+    assert (send.state, outcomes(send)) == ("cancelled", {"sent": 1, "cancelled": 3})
+
+
+def test_a_journal_that_can_not_be_read_keeps_no_batch_from_others(send: Send) -> None:
+    _, written = claim(send, gone_holder())
+    (remains,) = journal.remains()
+    written.remove()
+    remains.path.mkdir()
+    try:
+        engine.tick("test")
+    finally:
+        remains.path.rmdir()
+    assert SendBatch.objects.get().state == BatchState.READY
 
 
 def test_a_line_that_was_cut_off_is_left_out(send: Send) -> None:
@@ -176,7 +216,8 @@ def test_slots_of_processes_that_are_gone_are_free_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "owner", ["elsewhere:1:0:0", "", "odd", "a:b:c:d", f"{settings.SENDER_HOST}:999999999:other:0"]
+    "owner",
+    ["elsewhere:1:0:0", "", "odd", "a:b:c:d", f"{configured.SENDER_HOST}:999999999:other:0"],
 )
 def test_owners_elsewhere_are_never_taken_for_dead(owner: str) -> None:
     assert not owners.is_dead(owner)
@@ -231,14 +272,14 @@ def test_a_journal_that_comes_late_counts_nothing_twice(send: Send) -> None:
 
 
 def test_a_journal_that_can_not_be_read_does_not_stop_the_others(send: Send) -> None:
-    _, written = claim(send, gone_holder())
+    _, written = claim(send, "elsewhere:1")
     written.note(result(SendItem.objects.filter(send=send)[0], 1))
     written.leave()
+    recovery.give_back("elsewhere:1")
     (remains,) = journal.remains()
     odd = remains.path.with_name(f"0{remains.path.name}")
     odd.mkdir()
     try:
-        recovery.end_leases()
         assert recovery.replay_journals() == 1
     finally:
         odd.rmdir()
