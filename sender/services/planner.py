@@ -23,26 +23,13 @@ from sender.models import (
     ListingState,
     ListingStudy,
     Send,
-    SendItem,
     SendState,
     SourceKind,
     StudyOrder,
 )
-from sender.models.sends import ENDED_STATES
 from sender.models.sources import COPY
-from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import plan
-from sender.services import (
-    control,
-    expectations,
-    fairness,
-    listing,
-    plan_words,
-    run_checks,
-    sending,
-    tallies,
-    tickets,
-)
+from sender.services import listing, plan_ends, plan_words, tickets
 from sender.services.interning import definition_list_id
 from sender.services.keeping import kept
 from sender.services.listing import ScanEnd
@@ -112,7 +99,7 @@ def plan_send(send_id: int, *, in_slices: bool = True) -> None:
         with kept(lambda: _extend(send_id, owner)):
             _plan(send, owner, in_slices=in_slices)
     except Lost:
-        _give_up(send_id, owner)
+        plan_ends.give_up(send_id, owner)
 
 
 def _claim(send_id: int, owner: str) -> Send | None:
@@ -139,7 +126,7 @@ def _lease() -> object:
 
 def _plan(send: Send, owner: str, *, in_slices: bool) -> None:
     if send.state == SendState.CANCELLING or send.listing is None:
-        _close(send)
+        plan_ends.close(send)
         return
     ended = listing.scan_listing(send.listing.pk, owner, in_slices=in_slices)
     if ended is ScanEnd.THROUGH:
@@ -175,14 +162,14 @@ def _come_back(send: Send, *, at_once: bool) -> None:
 def _plan_rows(send: Send, *, in_slices: bool) -> None:
     assert send.listing is not None
     if send.listing.state == ListingState.FAILED:
-        _fail(send, send.listing.detail)
+        plan_ends.fail(send, send.listing.detail)
     elif not send.listing.found_files:
-        _fail(send, _nothing_found(send.listing))
+        plan_ends.fail(send, _nothing_found(send.listing))
     else:
         planner = _planner(send, in_slices=in_slices)
         if _write_all(planner):
             send.plan = plan_words.describe(send, planner.pages.planned)
-            _close(send)
+            plan_ends.close(send)
         else:
             _come_back(send, at_once=True)
 
@@ -316,89 +303,3 @@ def _entries(send: Send) -> QuerySet[ListingEntry]:
     """Return what of a listing may get rows, in the order of rows within a study."""
     entries = ListingEntry.objects.filter(listing=send.listing).exclude(standing=COPY)
     return entries.order_by("file__series_id", "number")
-
-
-def _give_up(send_id: int, owner: str) -> None:
-    """Leave a send that is no longer ours, or close one that was cancelled meanwhile."""
-    send = Send.objects.select_related("listing").get(pk=send_id)
-    if send.owner != owner:
-        return
-    if send.state in ENDED_STATES:  # a draft that was cancelled
-        tallies.change_rows(
-            SendItem.objects.filter(send=send),
-            InstanceOutcome.PENDING,
-            InstanceOutcome.CANCELLED,
-            reason=sending.CANCELLED_REASON,
-        )
-        Send.objects.filter(pk=send_id).update(owner="", lease_until=None)
-        _forget_entries(send)
-    else:
-        _close(send)
-
-
-def _fail(send: Send, detail: str) -> None:
-    """End a send that can't be planned."""
-    with transaction.atomic():
-        mine = Send.objects.filter(pk=send.pk, owner=send.owner)
-        now = timezone.now()
-        if mine.update(
-            planned_at=now, finished_at=now, owner="", lease_until=None, detail=detail[:400]
-        ):
-            if sending.move_send(send.pk, SendState.FAILED):
-                run_checks.note_failure(send, detail)
-            else:
-                sending.move_send(send.pk, SendState.CANCELLED)
-    _forget_entries(send)
-
-
-def _close(send: Send) -> None:
-    """Mark a send as planned and let it go on, unless it was cancelled meanwhile."""
-    with transaction.atomic():
-        mine = Send.objects.filter(pk=send.pk, owner=send.owner)
-        if not mine.update(
-            plan=send.plan,
-            detail=_detail(send),
-            planned_at=timezone.now(),
-            owner="",
-            lease_until=None,
-        ):
-            return
-        run_checks.note_plan(send)
-        if Send.objects.exclude(priority=send.priority).filter(pk=send.pk).exists():
-            control.spread_priority(send.pk)  # it was changed while batches were written
-        is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
-        if is_queued and not send.inline:
-            fairness.call_workers(send)
-    _forget_entries(send)
-    sending.finish_if_done(send.pk)
-
-
-def _detail(send: Send) -> str:
-    """Say what a person should know of a plan besides its rows."""
-    if send.listing is None or send.state == SendState.CANCELLING:
-        return send.detail
-    said = []
-    excluded, there = send.listing.excluded_files, send.plan.get("already_there", 0)
-    if excluded and not send.listing.files:
-        said.append(f"Rules left out all {excluded} files: {say_excluded(send.listing)}.")
-    if there and not send.items.exists():
-        said.append(f"{send.destination} has all {there} instances already.")
-    short = expectations.say(send.listing)
-    if short:
-        said.append(f"{short[:1].upper()}{short[1:]}.")
-    return " ".join(said)[:400] or send.detail
-
-
-def say_excluded(found: Listing) -> str:
-    """Say how many files each rule left out."""
-    rules = sorted(found.excluded.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{number} by {rule}" for rule, number in rules)
-
-
-def _forget_entries(send: Send) -> None:
-    """Remove the entries of a listing that no send needs any more."""
-    if send.listing_id is None:
-        return
-    waiting = Send.objects.filter(listing_id=send.listing_id, planned_at__isnull=True)
-    if not waiting.exclude(state__in=ENDED_STATES).exists():
-        listing.forget_entries(send.listing_id)
