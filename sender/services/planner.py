@@ -227,7 +227,7 @@ def _write_all(planner: Planner) -> bool:
             planner.progress = planner.progress._replace(
                 series_id=last.series_id, number=last.number
             )
-            if planner.pages.is_full:
+            if planner.pages.is_full or planner.is_over:
                 planner.pages.write(planner.progress)
                 if planner.is_over:
                     return False

@@ -612,6 +612,73 @@ def test_few_new_instances_of_many_studies_travel_together(
     assert [len(batch) for batch in batches(planned(folder, to=to, only_new=True))] == [3]
 
 
+def paged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have planners look at two rows at a time."""
+    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
+
+
+def test_a_plan_in_which_all_is_delivered_comes_in_slices(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = factories.destination()
+    deliver(planned(folder, to=to))
+    paged(monkeypatch)
+    monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
+    send = order(folder, to=to, only_new=True)
+    seen = []
+    while not send.planned_at:
+        planner.plan_send(send.pk)
+        send.refresh_from_db()
+        seen.append(send.already_there)
+    assert len(set(seen)) > 4
+    assert (send.already_there, send.plan["already_there"], uids(send)) == (9, 9, [])
+    assert send.state == SendState.SUCCEEDED
+
+
+def test_a_plan_in_which_all_is_delivered_can_be_cancelled(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = factories.destination()
+    deliver(planned(folder, to=to))
+    paged(monkeypatch)
+    send = order(folder, to=to, only_new=True)
+    asked = []
+    real = delivered.at_destination
+
+    def cancelling(destination_id: int, rows: Any) -> set[int]:
+        asked.append(len(rows))
+        if len(asked) == 1:
+            sending.cancel_send(Send.objects.get(pk=send.pk), "test")
+        return real(destination_id, rows)
+
+    monkeypatch.setattr(delivered, "at_destination", cancelling)
+    planner.plan_send(send.pk)
+    send.refresh_from_db()
+    assert (send.state, sum(asked)) == (SendState.CANCELLED, 2)
+
+
+def test_copies_of_what_is_delivered_are_not_looked_for(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many studies there are: SQLite takes no more than 250,000 values in a statement."""
+    shutil.copy(folder / "0.dcm", folder / "z.dcm")
+    to = factories.destination()
+    deliver(planned(folder, to=to))
+    studies = []
+    real = plan_pages.PagedPlan._write_copies
+
+    def noting(pages: plan_pages.PagedPlan) -> None:
+        studies.append(len(pages._page.studies))
+        real(pages)
+
+    monkeypatch.setattr(plan_pages.PagedPlan, "_write_copies", noting)
+    paged(monkeypatch)
+    factories.write_instance(folder / "9.dcm", sop_instance="1.2.3.9", study="1.2.826.0")
+    assert uids(planned(folder, to=to, only_new=True)) == ["1.2.3.9"]
+    assert (max(studies), sum(studies)) == (1, 1)
+
+
 def test_conflicts_stay_told_where_only_the_new_is_sent(folder: Path, issued: list[int]) -> None:
     to = factories.destination()
     deliver(planned(folder, to=to))
