@@ -3,7 +3,7 @@
 from django.db import transaction
 from django.utils import timezone
 
-from sender.models import Listing, Send, SendItem, SendState
+from sender.models import BatchState, Listing, Send, SendBatch, SendItem, SendState
 from sender.models.sends import ENDED_STATES
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import (
@@ -16,6 +16,8 @@ from sender.services import (
     tallies,
 )
 
+NOT_PLANNED = "the plan of the send could not be finished"
+
 
 def give_up(send_id: int, owner: str) -> None:
     """Leave a send that is no longer ours, or close one that was cancelled meanwhile."""
@@ -23,30 +25,45 @@ def give_up(send_id: int, owner: str) -> None:
     if send.owner != owner:
         return
     if send.state in ENDED_STATES:  # a draft that was cancelled
-        tallies.change_rows(
-            SendItem.objects.filter(send=send),
-            InstanceOutcome.PENDING,
-            InstanceOutcome.CANCELLED,
-            reason=sending.CANCELLED_REASON,
-        )
+        _cancel_rows(send, sending.CANCELLED_REASON)
         Send.objects.filter(pk=send_id).update(owner="", lease_until=None)
         forget_entries(send)
     else:
         close(send)
 
 
-def fail(send: Send, detail: str) -> None:
-    """End a send that can't be planned."""
+def _cancel_rows(send: Send, reason: str) -> None:
+    """Cancel what is planned of a send that will never begin."""
+    tallies.change_rows(
+        SendItem.objects.filter(send=send),
+        InstanceOutcome.PENDING,
+        InstanceOutcome.CANCELLED,
+        reason=reason,
+    )
+
+
+def fail(send: Send, detail: str, state: SendState = SendState.FAILED) -> None:
+    """End a send that can't be planned; what is planned of it already is cancelled.
+
+    Args:
+        state: failed; or errored, where that is our fault.
+    """
     with transaction.atomic():
         mine = Send.objects.filter(pk=send.pk, owner=send.owner)
         now = timezone.now()
         if mine.update(
             planned_at=now, finished_at=now, owner="", lease_until=None, detail=detail[:400]
         ):
-            if sending.move_send(send.pk, SendState.FAILED):
-                run_checks.note_failure(send, detail)
+            if sending.move_send(send.pk, state, before=(SendState.DRAFT, SendState.PLANNING)):
+                _cancel_rows(send, NOT_PLANNED)
+                if state == SendState.FAILED:
+                    run_checks.note_failure(send, detail)
             else:
+                _cancel_rows(send, sending.CANCELLED_REASON)
                 sending.move_send(send.pk, SendState.CANCELLED)
+            SendBatch.objects.filter(send=send, state=BatchState.READY).update(
+                state=BatchState.CANCELLED
+            )
     forget_entries(send)
 
 

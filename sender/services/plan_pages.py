@@ -233,6 +233,7 @@ class PagedPlan:
             mine = Send.objects.filter(pk=send.pk, owner=self._owner).exclude(control="cancel")
             if not mine.update(
                 plan_cursor=cursor,
+                plan_tries=0,
                 already_there=F("already_there") + page.already_there,
                 lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS),
             ):

@@ -4,6 +4,7 @@ It goes study by study and page by page; how far it came is committed with each 
 another process goes on there, and millions of rows need no more memory than a page.
 """
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Case, Q, QuerySet, When
+from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -34,11 +35,17 @@ from sender.services.interning import definition_list_id
 from sender.services.keeping import kept
 from sender.services.listing import ScanEnd
 from sender.services.owners import LEASE_SECONDS, owner_name, take_over
+from sender.services.patience import OUTAGES, persist
 from sender.services.plan_pages import Lost, PagedPlan, Row, Study
 
 PAGE = 2000
 STUDIES_PER_QUERY = 1000
 STUDIES_TOGETHER = 500
+VANISHED = (
+    f"The plan could not be made: {listing.MOST_TRIES} times in a row the worker that tried it"
+    " vanished, maybe for want of memory. Nothing was sent; the log of the sender may say more."
+)
+logger = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
@@ -88,8 +95,15 @@ class Planner:
 def plan_send(send_id: int, *, in_slices: bool = True) -> None:
     """List and plan a send that waits for it; whoever finds it claimed or planned returns at once.
 
+    What goes wrong by an error of ours is tried a few times, and then ends the send.
+
     Args:
-        in_slices: come back for the rest after 45 s, so that others get their turn.
+        in_slices: come back for the rest after 45 s, so that others get their turn; else somebody
+            waits, and nothing is tried again.
+
+    Raises:
+        OperationalError, InterfaceError: the database was away. It is awaited first, so that the
+            send can be given back; that is no failed try.
     """
     owner = owner_name()
     send = _claim(send_id, owner)
@@ -100,6 +114,12 @@ def plan_send(send_id: int, *, in_slices: bool = True) -> None:
             _plan(send, owner, in_slices=in_slices)
     except Lost:
         plan_ends.give_up(send_id, owner)
+    except OUTAGES:
+        persist(lambda: _let_go(send))
+        raise
+    except Exception as error:  # whatever it is, it must not come again for ever
+        logger.exception("Send %s could not be planned.", send_id)
+        _stumble(send, error, is_last=not in_slices)
 
 
 def _claim(send_id: int, owner: str) -> Send | None:
@@ -114,6 +134,39 @@ def _claim(send_id: int, owner: str) -> Send | None:
     ):
         return None
     return Send.objects.select_related("template_version", "destination", "listing").get(pk=send_id)
+
+
+def _let_go(send: Send) -> None:
+    """Give a send back, and its listing, as if they had not been tried."""
+    Listing.objects.filter(pk=send.listing_id or 0, owner=send.owner).update(
+        tries=0, owner="", lease_until=None
+    )
+    Send.objects.filter(pk=send.pk, owner=send.owner).update(
+        plan_tries=0, owner="", lease_until=None
+    )
+
+
+def _stumble(send: Send, error: Exception, *, is_last: bool) -> None:
+    """Give a send back that an error of ours interrupted, or end it if it was tried often enough.
+
+    The tick has it tried again. An error while its files were listed ends all sends of the listing.
+    """
+    scanned = Listing.objects.filter(pk=send.listing_id or 0, owner=send.owner).first()
+    tries = scanned.tries if scanned else Send.objects.get(pk=send.pk).plan_tries
+    if not is_last and tries < listing.MOST_TRIES:
+        if scanned:
+            listing.give_back(scanned)
+        _come_back(send, at_once=False)
+        return
+    failed = "The files could not be listed" if scanned else "The plan could not be made"
+    detail = (
+        f"{failed}: an error of this program ({type(error).__name__})."
+        " Nothing was sent; the log of the sender says more."
+    )
+    if scanned:
+        listing.end(scanned, ListingState.ERRORED, detail)
+        _wake_others(send)
+    plan_ends.fail(send, detail, SendState.ERRORED)
 
 
 def _extend(send_id: int, owner: str) -> None:
@@ -161,7 +214,12 @@ def _come_back(send: Send, *, at_once: bool) -> None:
 
 def _plan_rows(send: Send, *, in_slices: bool) -> None:
     assert send.listing is not None
-    if send.listing.state == ListingState.FAILED:
+    _count_try(send)
+    if send.listing.state == ListingState.ERRORED:
+        plan_ends.fail(send, send.listing.detail, SendState.ERRORED)
+    elif send.plan_tries > listing.MOST_TRIES:
+        plan_ends.fail(send, VANISHED, SendState.ERRORED)
+    elif send.listing.state == ListingState.FAILED:
         plan_ends.fail(send, send.listing.detail)
     elif not send.listing.found_files:
         plan_ends.fail(send, _nothing_found(send.listing))
@@ -172,6 +230,12 @@ def _plan_rows(send: Send, *, in_slices: bool) -> None:
             plan_ends.close(send)
         else:
             _come_back(send, at_once=True)
+
+
+def _count_try(send: Send) -> None:
+    """Count a try before it begins, so that one whose worker is killed counts too."""
+    Send.objects.filter(pk=send.pk, owner=send.owner).update(plan_tries=F("plan_tries") + 1)
+    send.refresh_from_db(fields=["plan_tries"])
 
 
 def _nothing_found(found: Listing) -> str:

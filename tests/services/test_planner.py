@@ -3,10 +3,13 @@
 import os
 import shutil
 from collections import Counter
+from contextlib import suppress
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from sender.models import (
     AssociationScope,
@@ -209,8 +212,177 @@ def test_slices_and_pages_of_any_size_make_the_same_plan(
     check_counts(send)
 
 
-class Killed(RuntimeError):
-    """Stands for a process that vanished."""
+class Killed(BaseException):
+    """Stands for a process that vanished: nobody catches it, and nothing is given back."""
+
+
+class Mishap(ValueError):
+    """Stands for an error of ours."""
+
+
+def failing(error: BaseException) -> Any:
+    """Return what raises an error whatever it is called with."""
+
+    def fail(*_: object) -> Any:
+        raise error
+
+    return fail
+
+
+def attempts(*sends: Send) -> int:
+    """Call planners, as the tick does, until all sends are planned; return how many it took."""
+    waiting = Send.objects.filter(pk__in=[send.pk for send in sends], planned_at=None)
+    for number, send in enumerate(islice(cycle(sends), 99)):
+        if not waiting.exists():
+            return number
+        with suppress(Killed):
+            planner.plan_send(send.pk)
+        # The tick frees what the killed held.
+        waiting.update(owner="", lease_until=None)
+        Listing.objects.filter(state=ListingState.SCANNING).update(owner="", lease_until=None)
+    raise AssertionError("planning went on for ever")
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "said"),
+    [
+        (
+            Mishap("SECRET-ID"),
+            5,
+            "The files could not be listed: an error of this program (Mishap)",
+        ),
+        (Killed(), 6, "The files could not be listed: 5 times in a row the worker that tried it"),
+    ],
+)
+def test_a_listing_that_fails_again_and_again_ends_all_its_sends(
+    error: BaseException,
+    tries: int,
+    said: str,
+    folder: Path,
+    issued: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sends = shared(folder)
+    Send.objects.filter(pk=sends[0].pk).update(state=SendState.DRAFT)
+    monkeypatch.setattr(taking, "_write", failing(error))
+    assert attempts(*sends) == tries + 1
+    for send in sends:
+        send.refresh_from_db()
+        assert (send.state, send.owner) == (SendState.ERRORED, "")
+        assert send.detail.startswith(said)
+        assert "SECRET" not in send.detail
+        assert send.finished_at is not None
+    assert Listing.objects.get().state == ListingState.ERRORED
+    assert not ListingEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "said"),
+    [
+        (Mishap("SECRET-ID"), 6, "The plan could not be made: an error of this program (Mishap)"),
+        (Killed(), 7, "The plan could not be made: 5 times in a row the worker that tried it"),
+    ],
+)
+def test_a_plan_that_fails_again_and_again_ends_its_send_only(
+    error: BaseException,
+    tries: int,
+    said: str,
+    folder: Path,
+    issued: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paged(monkeypatch)
+    bad, good = shared(folder)
+    real, left = plan_pages.PagedPlan.write, 1
+
+    def write_one(pages: plan_pages.PagedPlan, progress: Any) -> None:
+        nonlocal left
+        if not left and pages._send.pk == bad.pk:
+            raise error
+        left = 0
+        real(pages, progress)
+
+    monkeypatch.setattr(plan_pages.PagedPlan, "write", write_one)
+    assert attempts(bad) == tries
+    bad.refresh_from_db()
+    assert bad.state == SendState.ERRORED
+    assert bad.detail.startswith(said)
+    assert "SECRET" not in bad.detail
+    rows = {(row.outcome, row.reason) for row in bad.items.all()}
+    assert rows == {("cancelled", "the plan of the send could not be finished")}
+    assert set(bad.batches.values_list("state", flat=True)) == {"cancelled"}
+    check_counts(bad)
+    planner.plan_send(good.pk)
+    good.refresh_from_db()
+    assert (good.state, len(uids(good))) == (SendState.QUEUED, 9)
+
+
+def test_a_plan_that_gets_on_may_stumble_as_often_as_it_likes(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "CHUNK", 1)
+    monkeypatch.setattr(planner, "PAGE", 1)
+    monkeypatch.setattr(plan_pages, "PAGE_ROWS", 1)
+    for module, name in ((taking, "_write"), (plan_pages.PagedPlan, "write")):
+        monkeypatch.setattr(module, name, stumbling_after(getattr(module, name)))
+    send = order(folder)
+    assert attempts(send) == 9 + 9
+    send.refresh_from_db()
+    assert (send.state, len(uids(send))) == (SendState.QUEUED, 9)
+    check_counts(send)
+
+
+def stumbling_after(real: Any) -> Any:
+    """Return what does its work and fails in turn."""
+    calls = 0
+
+    def work(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls % 2 == 0:
+            raise Mishap
+        return real(*arguments)
+
+    return work
+
+
+def test_an_outage_of_the_database_is_no_failed_try(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = order(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(taking, "_write", failing(OperationalError("it is away")))
+        for _ in range(9):
+            with pytest.raises(OperationalError):
+                planner.plan_send(send.pk)
+    planner.plan_send(send.pk)
+    send.refresh_from_db()
+    assert (send.state, len(uids(send))) == (SendState.QUEUED, 9)
+
+
+def test_who_waits_for_a_plan_is_told_of_an_error_at_once(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = order(folder, inline=True)
+    monkeypatch.setattr(taking, "_write", failing(Mishap()))
+    planner.plan_send(send.pk, in_slices=False)
+    send.refresh_from_db()
+    assert (send.state, "(Mishap)" in send.detail) == (SendState.ERRORED, True)
+
+
+def test_a_cancelled_send_whose_listing_fails_is_cancelled(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = order(folder, inline=True)
+
+    def fail(*_: object) -> None:
+        sending.cancel_send(Send.objects.get(pk=send.pk), "test")
+        raise Mishap
+
+    monkeypatch.setattr(listing, "_settle", fail)
+    planner.plan_send(send.pk, in_slices=False)
+    send.refresh_from_db()
+    assert send.state == SendState.CANCELLED
 
 
 @pytest.mark.parametrize("after", range(4))
