@@ -111,6 +111,15 @@ def _say_excluded(found: Listing) -> str:
     return ", ".join(f"{number} by {rule}" for rule, number in rules)
 
 
+def clear_up(send_id: int) -> None:
+    """Clear up behind a draft that was cancelled while nobody planned it."""
+    cancelled = Send.objects.filter(
+        pk=send_id, state=SendState.CANCELLED, planned_at__isnull=True, owner=""
+    )
+    for send in cancelled:
+        forget_entries(send)
+
+
 def forget_entries(send: Send) -> None:
     """Remove the entries of a listing that no send needs any more."""
     if send.listing_id is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
 from sender.models import (
     AssociationScope,
@@ -32,6 +33,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import Selection
 from sender.services import (
     delivered,
+    engine,
     listing,
     plan_pages,
     planner,
@@ -461,8 +463,6 @@ def test_two_planners_at_once_plan_once(folder: Path, issued: list[int]) -> None
 def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
     from datetime import timedelta
 
-    from django.utils import timezone
-
     send = order(folder)
     later = timezone.now() + timedelta(seconds=60)
     Send.objects.filter(pk=send.pk).update(owner="elsewhere:1:0:0", lease_until=later)
@@ -476,8 +476,6 @@ def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
 
 def test_the_tick_frees_what_a_killed_planner_held(folder: Path, issued: list[int]) -> None:
     from datetime import timedelta
-
-    from django.utils import timezone
 
     from sender.services import recovery
 
@@ -526,8 +524,6 @@ def test_a_send_whose_listing_is_being_scanned_waits_without_a_ticket(
 ) -> None:
     from datetime import timedelta
 
-    from django.utils import timezone
-
     one, two = shared(folder)
     issued.clear()
     later = timezone.now() + timedelta(seconds=60)
@@ -574,6 +570,50 @@ def test_a_send_that_is_cancelled_while_it_is_planned_ends_at_once(
     assert list(send.items.values_list("outcome", flat=True)) == ["cancelled"] * 2
     assert not ListingEntry.objects.exists()
     check_counts(send)
+
+
+@pytest.mark.parametrize("slices", [1, 4])
+def test_a_draft_that_is_cancelled_between_two_slices_leaves_no_entries(
+    slices: int, folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paged(monkeypatch)
+    monkeypatch.setattr(taking, "CHUNK", 4)
+    monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
+    send = order(folder, start=False)
+    for _ in range(slices):
+        planner.plan_send(send.pk)
+    assert ListingEntry.objects.exists()
+    issued.clear()
+    sending.cancel_send(send, "test")
+    assert issued == [send.pk]
+    planner.plan_send(send.pk)
+    assert not ListingEntry.objects.exists()
+    assert set(send.items.values_list("outcome", flat=True)) <= {"cancelled"}
+
+
+def test_a_draft_that_is_cancelled_leaves_entries_to_who_needs_them(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = shared(folder, start=False)
+    assert listing.scan_listing(one.listing_id or 0, "me", in_slices=False)
+    sending.cancel_send(one, "test")
+    planner.plan_send(one.pk)
+    planner.plan_send(two.pk)
+    assert len(uids(two)) == 9
+
+
+def test_the_tick_calls_for_the_oldest_sends_that_nobody_plans(
+    folder: Path, issued: list[int]
+) -> None:
+    sends = [order(folder) for _ in range(12)]
+    held, cancelled = sends[0], sends[1]
+    Listing.objects.filter(sends__in=[held, cancelled]).update(
+        owner="me", lease_until=timezone.now()
+    )
+    sending.cancel_send(cancelled, "test")
+    issued.clear()
+    engine._reissue_plans()
+    assert issued == [send.pk for send in sends[1:9]]
 
 
 @pytest.mark.parametrize("start", [True, False])
