@@ -104,7 +104,10 @@ class RunAccount:
         return self._outcome_of_ended()
 
     def _outcome_of_check(self) -> RunOutcome:
-        if any(send.state == SendState.FAILED for send in self.sends):
+        states = {SendState(send.state) for send in self.sends}
+        if SendState.ERRORED in states:
+            return RunOutcome.ERRORED
+        if SendState.FAILED in states:
             return RunOutcome.FAILED
         planning = [s for s in self.sends if s.state == SendState.DRAFT and s.planned_at is None]
         return RunOutcome.CHECKING if planning else RunOutcome.CHECKED

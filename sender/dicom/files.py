@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sender.dicom.attributes import tag_of
 from sender.dicom.identity import read_instance
-from sender.dicom.reading import open_carefully
+from sender.dicom.reading import open_carefully, times_of
 from sender.negotiation.instances import ScannedInstance, Unreadable
 
 __all__ = [
@@ -133,7 +133,10 @@ def _listed(entry: os.DirEntry[str], below: int, folders: list[str]) -> Entry | 
 
 def _entry(path: str, relative: str, found: os.stat_result) -> Entry | Unreadable:
     if stat.S_ISREG(found.st_mode):
-        return Entry(path, relative, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        try:
+            return Entry(path, relative, found.st_size, *times_of(found))
+        except OSError as error:
+            return Unreadable(path, relative, _cause(error), size=found.st_size)
     reason = "a link, which is not followed" if stat.S_ISLNK(found.st_mode) else "no regular file"
     return Unreadable(path, relative, reason)
 

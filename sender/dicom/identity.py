@@ -21,7 +21,7 @@ from sender.dicom.dataset import (
     walk,
 )
 from sender.dicom.layouts import Layout, Layouts
-from sender.dicom.reading import FileReader, InflatingReader
+from sender.dicom.reading import FileReader, InflatingReader, times_of
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import NO_VALUES, DataKind, ScannedInstance, Unreadable
 from sender.negotiation.sop_classes import MEDIA_STORAGE_DIRECTORY
@@ -63,10 +63,10 @@ def read_instance(
         wanted: tags of further attributes whose text is wanted.
 
     Raises:
-        OSError: the file can't be read.
+        OSError: the file can't be read, or its times can't be kept.
     """
     found = os.fstat(file)
-    size, mtime_ns = found.st_size, found.st_mtime_ns
+    size, (mtime_ns, ctime_ns) = found.st_size, times_of(found)
     findings = Findings()
     try:
         if not (size and stat.S_ISREG(found.st_mode)):
@@ -76,9 +76,7 @@ def read_instance(
         common, sop_instance, dataset_at, values = _read(reader, wanted, findings)
     except (part10.NoDicomFile, Malformed) as error:
         instance = _known_instance(findings.values)
-        return Unreadable(
-            path, relative_path, str(error), instance, size, mtime_ns, found.st_ctime_ns
-        )
+        return Unreadable(path, relative_path, str(error), instance, size, mtime_ns, ctime_ns)
     kind, study, series, modality, date_ = common
     return ScannedInstance(
         path,
@@ -93,7 +91,7 @@ def read_instance(
         modality,
         date_,
         values,
-        found.st_ctime_ns,
+        ctime_ns,
     )
 
 

@@ -11,6 +11,7 @@ TRANSFER_SYNTAX = 0x00020010
 UIDS = frozenset({SOP_CLASS, SOP_INSTANCE, TRANSFER_SYNTAX})
 _GROUP = b"\x02\x00"
 _MOST_KNOWN = 1 << 12
+_LONGEST = (1 << 31) - 1
 _UNKNOWN = (0, 0)
 _LONGEST_UID = 128
 _LONG_VRS = frozenset({b"OB", b"UN", b"OW", b"UT", b"SQ"})
@@ -48,10 +49,13 @@ def read_file_meta(reader: Reader, uids: dict[int, bytes]) -> int:
         if not step or at + step > len(window):
             step = _read_element(reader, position, uids)
             if not step:
-                return position
+                break
         elif uid:
             uids[uid] = window[at + 8 : at + step]
         position += step
+    if position > _LONGEST:  # more than any database keeps as the place of a data set
+        raise NoDicomFile("its file meta information is longer than 2 GB")
+    return position
 
 
 def _read_element(reader: Reader, position: int, uids: dict[int, bytes]) -> int:

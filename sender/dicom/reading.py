@@ -1,5 +1,6 @@
 """Readers of encoded data: a file through a window, and deflated data as they inflate."""
 
+import errno
 import os
 import zlib
 
@@ -11,6 +12,8 @@ _FIRST = 1 << 12
 _NEXT = 1 << 13
 _INFLATED_AT_ONCE = 1 << 16
 _UNKNOWN = 1 << 62
+_TIMES_END = 1 << 63
+_YEARS = "the years 1678 to 2262"
 _FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
@@ -26,6 +29,18 @@ def open_carefully(path: str) -> int:
         OSError: it can't be opened, or is a link.
     """
     return os.open(path, _FLAGS)
+
+
+def times_of(found: os.stat_result) -> tuple[int, int]:
+    """Return when a file's data changed, and when anything of it did, in nanoseconds since 1970.
+
+    Raises:
+        OSError: a time is one that no database keeps: a signed number of 64 bits.
+    """
+    for name, time_ns in (("modification", found.st_mtime_ns), ("change", found.st_ctime_ns)):
+        if not -_TIMES_END <= time_ns < _TIMES_END:
+            raise OSError(errno.EOVERFLOW, f"its time of {name} is not within {_YEARS}")
+    return found.st_mtime_ns, found.st_ctime_ns
 
 
 def _seek_and_read(file: int, length: int, position: int) -> bytes:

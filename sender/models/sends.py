@@ -48,7 +48,9 @@ class BatchState(models.TextChoices):
 
 
 SEND_TRANSITIONS: dict[SendState, frozenset[SendState]] = {
-    SendState.DRAFT: frozenset({SendState.PLANNING, SendState.CANCELLED, SendState.FAILED}),
+    SendState.DRAFT: frozenset(
+        {SendState.PLANNING, SendState.CANCELLED, SendState.FAILED, SendState.ERRORED}
+    ),
     SendState.PLANNING: frozenset(
         {SendState.QUEUED, SendState.CANCELLING, SendState.FAILED, SendState.ERRORED}
     )
@@ -113,6 +115,7 @@ class Send(models.Model):
         again_of, again_reason: the send that is repeated on purpose, and why.
         plan: the plan in figures, for people: kinds, proposals, reasons.
         plan_cursor: how far the planner came; `planned_at` is set once it is through.
+        plan_tries: how often planning was begun since it last got on.
     """
 
     name = models.CharField(max_length=120, blank=True)
@@ -146,6 +149,7 @@ class Send(models.Model):
     again_reason = models.CharField(max_length=400, blank=True)
     plan: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(default=dict)
     plan_cursor: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(default=dict)
+    plan_tries = models.PositiveSmallIntegerField(default=0)
     detail = models.CharField(max_length=400, blank=True)
     owner = models.CharField(max_length=128, blank=True)
     lease_until = models.DateTimeField(null=True)

@@ -180,6 +180,7 @@ class ListingState(models.TextChoices):
     SCANNING = "scanning", "Scanning"
     DONE = "done", "Done"
     FAILED = "failed", "Failed"
+    ERRORED = "errored", "Errored"
 
 
 class Listing(models.Model):
@@ -193,6 +194,7 @@ class Listing(models.Model):
             nothing was found.
         cursor: how far a scan came, so that another process can go on there; `kinds` are the ids
             of the kinds of data that were found.
+        tries: how often its scan was begun since it last got on.
         files: entries so far; `opened`: files that had to be read because nobody remembered them.
         excluded: how many files each rule left out.
     """
@@ -211,6 +213,7 @@ class Listing(models.Model):
     detail = models.CharField(max_length=400, blank=True)
     inline = models.BooleanField(default=False)
     cursor: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(default=dict)
+    tries = models.PositiveSmallIntegerField(default=0)
     files = models.PositiveIntegerField(default=0)
     opened = models.PositiveIntegerField(default=0)
     bytes = models.PositiveBigIntegerField(default=0)

@@ -323,8 +323,12 @@ def _reissue_plans() -> None:
         inline=False,
         state__in=(SendState.DRAFT, SendState.PLANNING, SendState.CANCELLING),
     )
+    # Who lists their files calls those that wait for them.
+    waiting = waiting.exclude(
+        listing__lease_until__isnull=False, state__in=(SendState.DRAFT, SendState.PLANNING)
+    )
     if tickets.waiting() < tickets.MOST_WAITING:
-        for send_id in waiting.values_list("id", flat=True)[:8]:
+        for send_id in waiting.order_by("id").values_list("id", flat=True)[:8]:
             tickets.issue_plan(send_id)
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Case, Count, Min, Value, When
+from django.db.models import Case, Count, F, Min, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -45,6 +45,12 @@ __all__ = ["TOO_YOUNG", "ScanEnd", "holds_files", "scan_listing"]
 FORGET_ROWS = 10_000
 SLICE_SECONDS = 45.0
 """Bulk work must not wait long behind a scan (design README, decision 17)."""
+MOST_TRIES = 5
+"""So often a scan, or a plan, is begun without getting on before it is given up."""
+VANISHED = (
+    f"The files could not be listed: {MOST_TRIES} times in a row the worker that tried it vanished,"
+    " maybe for want of memory. Nothing of them was sent; the log of the sender may say more."
+)
 UNWANTED = "The sends were cancelled while their files were being listed."
 
 
@@ -71,14 +77,19 @@ def scan_listing(listing_id: int, owner: str, *, in_slices: bool) -> ScanEnd:
     listing = _claim(listing_id, owner)
     if listing is None:
         ended = Listing.objects.filter(
-            pk=listing_id, state__in=(ListingState.DONE, ListingState.FAILED)
+            pk=listing_id,
+            state__in=(ListingState.DONE, ListingState.FAILED, ListingState.ERRORED),
         )
         return ScanEnd.BEFORE if ended.exists() else ScanEnd.TAKEN
+    if listing.tries > MOST_TRIES:
+        end(listing, ListingState.ERRORED, VANISHED)
+        return ScanEnd.THROUGH
     with kept(lambda: _extend(listing_id, owner)):
         return _scan_safely(listing, owner, in_slices=in_slices)
 
 
 def _claim(listing_id: int, owner: str) -> Listing | None:
+    """Take a listing, and count the try, so that one whose worker is killed counts too."""
     now = timezone.now()
     waiting = Listing.objects.filter(
         pk=listing_id, state__in=(ListingState.WAITING, ListingState.SCANNING)
@@ -88,6 +99,7 @@ def _claim(listing_id: int, owner: str) -> Listing | None:
         state=ListingState.SCANNING,
         owner=owner,
         lease_until=lease(),
+        tries=F("tries") + 1,
         started_at=Coalesce("started_at", now),
     ):
         return None
@@ -105,15 +117,15 @@ def _scan_safely(listing: Listing, owner: str, *, in_slices: bool) -> ScanEnd:
     except Lost:
         return ScanEnd.TAKEN
     except (InvalidSource, InvalidSelection, OSError) as error:
-        _end(listing, owner, ListingState.FAILED, str(error))
+        end(listing, ListingState.FAILED, str(error))
         return ScanEnd.THROUGH
     except Unwanted:
-        _end(listing, owner, ListingState.FAILED, UNWANTED)
+        end(listing, ListingState.FAILED, UNWANTED)
         return ScanEnd.THROUGH
     if is_through:
-        _end(listing, owner, ListingState.DONE, "")
+        end(listing, ListingState.DONE, "")
         return ScanEnd.THROUGH
-    Listing.objects.filter(pk=listing.pk, owner=owner).update(owner="", lease_until=None)
+    give_back(listing)
     return ScanEnd.SLICE_OVER
 
 
@@ -229,8 +241,14 @@ def _write_studies(listing: Listing) -> None:
         )
 
 
-def _end(listing: Listing, owner: str, state: ListingState, detail: str) -> None:
-    Listing.objects.filter(pk=listing.pk, owner=owner).update(
+def give_back(listing: Listing) -> None:
+    """Let others go on with a listing, if its owner still is who it was when it was read."""
+    Listing.objects.filter(pk=listing.pk, owner=listing.owner).update(owner="", lease_until=None)
+
+
+def end(listing: Listing, state: ListingState, detail: str) -> None:
+    """End a listing, if its owner still is who it was when it was read."""
+    Listing.objects.filter(pk=listing.pk, owner=listing.owner).update(
         state=state, detail=detail[:400], owner="", lease_until=None, finished_at=timezone.now()
     )
 

@@ -94,11 +94,13 @@ class Page:
     """Rows that are written together, with what belongs to them.
 
     Attributes:
+        taken: rows that were looked at, whether they are written or the destination has them.
         studies: ids of the studies that the rows belong to.
         batches: proposal by number of new batches.
         grown: how many instances batches have now.
     """
 
+    taken: int = 0
     items: list[Item] = field(default_factory=list)
     studies: set[int] = field(default_factory=set)
     parts: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -146,8 +148,8 @@ class PagedPlan:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to write."""
-        return len(self._page.items) >= PAGE_ROWS
+        """Whether it is time to write, be it only how far the planner is."""
+        return self._page.taken >= PAGE_ROWS
 
     def add(self, study: Study, rows: Sequence[Row]) -> None:
         """Take rows of a study, in their order."""
@@ -157,7 +159,8 @@ class PagedPlan:
             there = delivered.at_destination(self._send.destination_id, asked)
             self._page.already_there += len(there)
             study = study._replace(files=study.files - len(there))
-        if study.study_id is not None:
+        self._page.taken += len(rows)
+        if study.study_id is not None and len(there) < len(rows):
             self._page.studies.add(study.study_id)
         for row in rows:
             if row.number not in there:
@@ -230,6 +233,7 @@ class PagedPlan:
             mine = Send.objects.filter(pk=send.pk, owner=self._owner).exclude(control="cancel")
             if not mine.update(
                 plan_cursor=cursor,
+                plan_tries=0,
                 already_there=F("already_there") + page.already_there,
                 lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS),
             ):

@@ -4,6 +4,7 @@ It goes study by study and page by page; how far it came is committed with each 
 another process goes on there, and millions of rows need no more memory than a page.
 """
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Case, Q, QuerySet, When
+from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -23,35 +24,28 @@ from sender.models import (
     ListingState,
     ListingStudy,
     Send,
-    SendItem,
     SendState,
     SourceKind,
     StudyOrder,
 )
-from sender.models.sends import ENDED_STATES
 from sender.models.sources import COPY
-from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import plan
-from sender.services import (
-    control,
-    expectations,
-    fairness,
-    listing,
-    plan_words,
-    run_checks,
-    sending,
-    tallies,
-    tickets,
-)
+from sender.services import listing, plan_ends, plan_words, tickets
 from sender.services.interning import definition_list_id
 from sender.services.keeping import kept
 from sender.services.listing import ScanEnd
 from sender.services.owners import LEASE_SECONDS, owner_name, take_over
+from sender.services.patience import OUTAGES, persist
 from sender.services.plan_pages import Lost, PagedPlan, Row, Study
 
 PAGE = 2000
 STUDIES_PER_QUERY = 1000
 STUDIES_TOGETHER = 500
+VANISHED = (
+    f"The plan could not be made: {listing.MOST_TRIES} times in a row the worker that tried it"
+    " vanished, maybe for want of memory. Nothing was sent; the log of the sender may say more."
+)
+logger = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
@@ -101,18 +95,32 @@ class Planner:
 def plan_send(send_id: int, *, in_slices: bool = True) -> None:
     """List and plan a send that waits for it; whoever finds it claimed or planned returns at once.
 
+    What goes wrong by an error of ours is tried a few times, and then ends the send.
+
     Args:
-        in_slices: come back for the rest after 45 s, so that others get their turn.
+        in_slices: come back for the rest after 45 s, so that others get their turn; else somebody
+            waits, and nothing is tried again.
+
+    Raises:
+        OperationalError, InterfaceError: the database was away. It is awaited first, so that the
+            send can be given back; that is no failed try.
     """
     owner = owner_name()
     send = _claim(send_id, owner)
     if send is None:
+        plan_ends.clear_up(send_id)
         return
     try:
         with kept(lambda: _extend(send_id, owner)):
             _plan(send, owner, in_slices=in_slices)
     except Lost:
-        _give_up(send_id, owner)
+        plan_ends.give_up(send_id, owner)
+    except OUTAGES:
+        persist(lambda: _let_go(send))
+        raise
+    except Exception as error:  # whatever it is, it must not come again for ever
+        logger.exception("Send %s could not be planned.", send_id)
+        _stumble(send, error, is_last=not in_slices)
 
 
 def _claim(send_id: int, owner: str) -> Send | None:
@@ -129,6 +137,39 @@ def _claim(send_id: int, owner: str) -> Send | None:
     return Send.objects.select_related("template_version", "destination", "listing").get(pk=send_id)
 
 
+def _let_go(send: Send) -> None:
+    """Give a send back, and its listing, as if they had not been tried."""
+    Listing.objects.filter(pk=send.listing_id or 0, owner=send.owner).update(
+        tries=0, owner="", lease_until=None
+    )
+    Send.objects.filter(pk=send.pk, owner=send.owner).update(
+        plan_tries=0, owner="", lease_until=None
+    )
+
+
+def _stumble(send: Send, error: Exception, *, is_last: bool) -> None:
+    """Give a send back that an error of ours interrupted, or end it if it was tried often enough.
+
+    The tick has it tried again. An error while its files were listed ends all sends of the listing.
+    """
+    scanned = Listing.objects.filter(pk=send.listing_id or 0, owner=send.owner).first()
+    tries = scanned.tries if scanned else Send.objects.get(pk=send.pk).plan_tries
+    if not is_last and tries < listing.MOST_TRIES:
+        if scanned:
+            listing.give_back(scanned)
+        _come_back(send, at_once=False)
+        return
+    failed = "The files could not be listed" if scanned else "The plan could not be made"
+    detail = (
+        f"{failed}: an error of this program ({type(error).__name__})."
+        " Nothing was sent; the log of the sender says more."
+    )
+    if scanned:
+        listing.end(scanned, ListingState.ERRORED, detail)
+        _wake_others(send)
+    plan_ends.fail(send, detail, SendState.ERRORED)
+
+
 def _extend(send_id: int, owner: str) -> None:
     Send.objects.filter(pk=send_id, owner=owner).update(lease_until=_lease())
 
@@ -139,7 +180,7 @@ def _lease() -> object:
 
 def _plan(send: Send, owner: str, *, in_slices: bool) -> None:
     if send.state == SendState.CANCELLING or send.listing is None:
-        _close(send)
+        plan_ends.close(send)
         return
     ended = listing.scan_listing(send.listing.pk, owner, in_slices=in_slices)
     if ended is ScanEnd.THROUGH:
@@ -174,17 +215,28 @@ def _come_back(send: Send, *, at_once: bool) -> None:
 
 def _plan_rows(send: Send, *, in_slices: bool) -> None:
     assert send.listing is not None
-    if send.listing.state == ListingState.FAILED:
-        _fail(send, send.listing.detail)
+    _count_try(send)
+    if send.listing.state == ListingState.ERRORED:
+        plan_ends.fail(send, send.listing.detail, SendState.ERRORED)
+    elif send.plan_tries > listing.MOST_TRIES:
+        plan_ends.fail(send, VANISHED, SendState.ERRORED)
+    elif send.listing.state == ListingState.FAILED:
+        plan_ends.fail(send, send.listing.detail)
     elif not send.listing.found_files:
-        _fail(send, _nothing_found(send.listing))
+        plan_ends.fail(send, _nothing_found(send.listing))
     else:
         planner = _planner(send, in_slices=in_slices)
         if _write_all(planner):
             send.plan = plan_words.describe(send, planner.pages.planned)
-            _close(send)
+            plan_ends.close(send)
         else:
             _come_back(send, at_once=True)
+
+
+def _count_try(send: Send) -> None:
+    """Count a try before it begins, so that one whose worker is killed counts too."""
+    Send.objects.filter(pk=send.pk, owner=send.owner).update(plan_tries=F("plan_tries") + 1)
+    send.refresh_from_db(fields=["plan_tries"])
 
 
 def _nothing_found(found: Listing) -> str:
@@ -240,7 +292,7 @@ def _write_all(planner: Planner) -> bool:
             planner.progress = planner.progress._replace(
                 series_id=last.series_id, number=last.number
             )
-            if planner.pages.is_full:
+            if planner.pages.is_full or planner.is_over:
                 planner.pages.write(planner.progress)
                 if planner.is_over:
                     return False
@@ -316,89 +368,3 @@ def _entries(send: Send) -> QuerySet[ListingEntry]:
     """Return what of a listing may get rows, in the order of rows within a study."""
     entries = ListingEntry.objects.filter(listing=send.listing).exclude(standing=COPY)
     return entries.order_by("file__series_id", "number")
-
-
-def _give_up(send_id: int, owner: str) -> None:
-    """Leave a send that is no longer ours, or close one that was cancelled meanwhile."""
-    send = Send.objects.select_related("listing").get(pk=send_id)
-    if send.owner != owner:
-        return
-    if send.state in ENDED_STATES:  # a draft that was cancelled
-        tallies.change_rows(
-            SendItem.objects.filter(send=send),
-            InstanceOutcome.PENDING,
-            InstanceOutcome.CANCELLED,
-            reason=sending.CANCELLED_REASON,
-        )
-        Send.objects.filter(pk=send_id).update(owner="", lease_until=None)
-        _forget_entries(send)
-    else:
-        _close(send)
-
-
-def _fail(send: Send, detail: str) -> None:
-    """End a send that can't be planned."""
-    with transaction.atomic():
-        mine = Send.objects.filter(pk=send.pk, owner=send.owner)
-        now = timezone.now()
-        if mine.update(
-            planned_at=now, finished_at=now, owner="", lease_until=None, detail=detail[:400]
-        ):
-            if sending.move_send(send.pk, SendState.FAILED):
-                run_checks.note_failure(send, detail)
-            else:
-                sending.move_send(send.pk, SendState.CANCELLED)
-    _forget_entries(send)
-
-
-def _close(send: Send) -> None:
-    """Mark a send as planned and let it go on, unless it was cancelled meanwhile."""
-    with transaction.atomic():
-        mine = Send.objects.filter(pk=send.pk, owner=send.owner)
-        if not mine.update(
-            plan=send.plan,
-            detail=_detail(send),
-            planned_at=timezone.now(),
-            owner="",
-            lease_until=None,
-        ):
-            return
-        run_checks.note_plan(send)
-        if Send.objects.exclude(priority=send.priority).filter(pk=send.pk).exists():
-            control.spread_priority(send.pk)  # it was changed while batches were written
-        is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
-        if is_queued and not send.inline:
-            fairness.call_workers(send)
-    _forget_entries(send)
-    sending.finish_if_done(send.pk)
-
-
-def _detail(send: Send) -> str:
-    """Say what a person should know of a plan besides its rows."""
-    if send.listing is None or send.state == SendState.CANCELLING:
-        return send.detail
-    said = []
-    excluded, there = send.listing.excluded_files, send.plan.get("already_there", 0)
-    if excluded and not send.listing.files:
-        said.append(f"Rules left out all {excluded} files: {say_excluded(send.listing)}.")
-    if there and not send.items.exists():
-        said.append(f"{send.destination} has all {there} instances already.")
-    short = expectations.say(send.listing)
-    if short:
-        said.append(f"{short[:1].upper()}{short[1:]}.")
-    return " ".join(said)[:400] or send.detail
-
-
-def say_excluded(found: Listing) -> str:
-    """Say how many files each rule left out."""
-    rules = sorted(found.excluded.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{number} by {rule}" for rule, number in rules)
-
-
-def _forget_entries(send: Send) -> None:
-    """Remove the entries of a listing that no send needs any more."""
-    if send.listing_id is None:
-        return
-    waiting = Send.objects.filter(listing_id=send.listing_id, planned_at__isnull=True)
-    if not waiting.exclude(state__in=ENDED_STATES).exists():
-        listing.forget_entries(send.listing_id)

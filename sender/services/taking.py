@@ -275,11 +275,11 @@ def _is_wanted(listing: Listing) -> bool:
 
 
 def store(scan: Scan, **facts: object) -> None:
-    """Write facts of the listing if it is still ours.
+    """Write facts of the listing, which thereby has got on, if it is still ours.
 
     Raises:
         Lost: it is not.
     """
     mine = Listing.objects.filter(pk=scan.listing.pk, owner=scan.owner, state=ListingState.SCANNING)
-    if not mine.update(lease_until=lease(), **facts):
+    if not mine.update(lease_until=lease(), tries=0, **facts):
         raise Lost

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from sender.dicom import files
 from sender.dicom.files import list_files, scan
+from sender.dicom.reading import times_of
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import ScannedInstance, Unreadable
 from tests import factories
@@ -206,6 +208,43 @@ def test_a_file_that_changed_is_noticed(make: Make) -> None:
     assert files.is_unchanged(seen)
     os.utime(path, ns=(seen.mtime_ns, seen.mtime_ns + 1000))
     assert not files.is_unchanged(seen)
+
+
+AFTER_2262 = 10**19
+"""Nanoseconds since 1970 that are in the year 2286; no signed number of 64 bits holds them."""
+
+
+def test_a_file_of_a_year_that_no_database_keeps_is_unreadable(make: Make) -> None:
+    path = make()
+    os.utime(path, ns=(0, AFTER_2262))
+    said = "can't be read: its time of modification is not within the years 1678 to 2262"
+    of_folder, of_file = [*list_files(str(path.parent)), *list_files(str(path))]
+    for seen in (of_folder, of_file, found(path)):
+        assert isinstance(seen, Unreadable)
+        assert (seen.reason, seen.mtime_ns, seen.ctime_ns) == (said, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("modified", "changed"),
+    [(AFTER_2262, 0), (0, AFTER_2262), (-AFTER_2262, 0), (1 << 63, 0), (-1 - (1 << 63), 0)],
+)
+def test_times_are_kept_or_refused(modified: int, changed: int) -> None:
+    told = SimpleNamespace(st_mtime_ns=modified, st_ctime_ns=changed)
+    with pytest.raises(OSError, match="years"):
+        times_of(told)  # type: ignore[arg-type]
+    told = SimpleNamespace(st_mtime_ns=(1 << 63) - 1, st_ctime_ns=-(1 << 63))
+    assert times_of(told) == ((1 << 63) - 1, -(1 << 63))  # type: ignore[arg-type]
+
+
+def test_file_meta_information_of_two_gigabytes_is_refused(make: Make) -> None:
+    path = make()
+    content = path.read_bytes()
+    private = struct.pack("<HH2sHI", 2, 0x0102, b"OB", 0, 1 << 31)
+    with path.open("wb") as file:  # most of it is a hole
+        file.write(content[:132] + private)
+        file.seek(1 << 31, os.SEEK_CUR)
+        file.write(content[132:])
+    assert "longer than 2 GB" in reason(path)
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)

@@ -552,3 +552,14 @@ def test_paths_that_are_no_utf_8_come_back_whole() -> None:
     name = os.fsdecode(b"/data/\xff/a")
     entry = Entry(name, "a", 1, 1)
     assert stored_path(entry.path) == "///data/%FF/a"
+
+
+def test_a_file_of_a_year_that_no_database_keeps_holds_up_no_other(tmp_path: Path) -> None:
+    made = tree(tmp_path, folders=0)
+    os.utime(made[1], ns=(0, 10**19))
+    found = scanned(tmp_path)
+    assert paths(found) == made
+    reasons = [entry.file.reason for entry in ListingEntry.objects.filter(listing=found)]
+    assert sum("not within the years 1678 to 2262" in reason for reason in reasons) == 1
+    os.utime(made[1])
+    assert scanned(tmp_path).opened == 1

@@ -3,10 +3,14 @@
 import os
 import shutil
 from collections import Counter
+from contextlib import suppress
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
+from django.utils import timezone
 
 from sender.models import (
     AssociationScope,
@@ -29,6 +33,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import Selection
 from sender.services import (
     delivered,
+    engine,
     listing,
     plan_pages,
     planner,
@@ -209,8 +214,177 @@ def test_slices_and_pages_of_any_size_make_the_same_plan(
     check_counts(send)
 
 
-class Killed(RuntimeError):
-    """Stands for a process that vanished."""
+class Killed(BaseException):
+    """Stands for a process that vanished: nobody catches it, and nothing is given back."""
+
+
+class Mishap(ValueError):
+    """Stands for an error of ours."""
+
+
+def failing(error: BaseException) -> Any:
+    """Return what raises an error whatever it is called with."""
+
+    def fail(*_: object) -> Any:
+        raise error
+
+    return fail
+
+
+def attempts(*sends: Send) -> int:
+    """Call planners, as the tick does, until all sends are planned; return how many it took."""
+    waiting = Send.objects.filter(pk__in=[send.pk for send in sends], planned_at=None)
+    for number, send in enumerate(islice(cycle(sends), 99)):
+        if not waiting.exists():
+            return number
+        with suppress(Killed):
+            planner.plan_send(send.pk)
+        # The tick frees what the killed held.
+        waiting.update(owner="", lease_until=None)
+        Listing.objects.filter(state=ListingState.SCANNING).update(owner="", lease_until=None)
+    raise AssertionError("planning went on for ever")
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "said"),
+    [
+        (
+            Mishap("SECRET-ID"),
+            5,
+            "The files could not be listed: an error of this program (Mishap)",
+        ),
+        (Killed(), 6, "The files could not be listed: 5 times in a row the worker that tried it"),
+    ],
+)
+def test_a_listing_that_fails_again_and_again_ends_all_its_sends(
+    error: BaseException,
+    tries: int,
+    said: str,
+    folder: Path,
+    issued: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sends = shared(folder)
+    Send.objects.filter(pk=sends[0].pk).update(state=SendState.DRAFT)
+    monkeypatch.setattr(taking, "_write", failing(error))
+    assert attempts(*sends) == tries + 1
+    for send in sends:
+        send.refresh_from_db()
+        assert (send.state, send.owner) == (SendState.ERRORED, "")
+        assert send.detail.startswith(said)
+        assert "SECRET" not in send.detail
+        assert send.finished_at is not None
+    assert Listing.objects.get().state == ListingState.ERRORED
+    assert not ListingEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "said"),
+    [
+        (Mishap("SECRET-ID"), 6, "The plan could not be made: an error of this program (Mishap)"),
+        (Killed(), 7, "The plan could not be made: 5 times in a row the worker that tried it"),
+    ],
+)
+def test_a_plan_that_fails_again_and_again_ends_its_send_only(
+    error: BaseException,
+    tries: int,
+    said: str,
+    folder: Path,
+    issued: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paged(monkeypatch)
+    bad, good = shared(folder)
+    real, left = plan_pages.PagedPlan.write, 1
+
+    def write_one(pages: plan_pages.PagedPlan, progress: Any) -> None:
+        nonlocal left
+        if not left and pages._send.pk == bad.pk:
+            raise error
+        left = 0
+        real(pages, progress)
+
+    monkeypatch.setattr(plan_pages.PagedPlan, "write", write_one)
+    assert attempts(bad) == tries
+    bad.refresh_from_db()
+    assert bad.state == SendState.ERRORED
+    assert bad.detail.startswith(said)
+    assert "SECRET" not in bad.detail
+    rows = {(row.outcome, row.reason) for row in bad.items.all()}
+    assert rows == {("cancelled", "the plan of the send could not be finished")}
+    assert set(bad.batches.values_list("state", flat=True)) == {"cancelled"}
+    check_counts(bad)
+    planner.plan_send(good.pk)
+    good.refresh_from_db()
+    assert (good.state, len(uids(good))) == (SendState.QUEUED, 9)
+
+
+def test_a_plan_that_gets_on_may_stumble_as_often_as_it_likes(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "CHUNK", 1)
+    monkeypatch.setattr(planner, "PAGE", 1)
+    monkeypatch.setattr(plan_pages, "PAGE_ROWS", 1)
+    for module, name in ((taking, "_write"), (plan_pages.PagedPlan, "write")):
+        monkeypatch.setattr(module, name, stumbling_after(getattr(module, name)))
+    send = order(folder)
+    assert attempts(send) == 9 + 9
+    send.refresh_from_db()
+    assert (send.state, len(uids(send))) == (SendState.QUEUED, 9)
+    check_counts(send)
+
+
+def stumbling_after(real: Any) -> Any:
+    """Return what does its work and fails in turn."""
+    calls = 0
+
+    def work(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls % 2 == 0:
+            raise Mishap
+        return real(*arguments)
+
+    return work
+
+
+def test_an_outage_of_the_database_is_no_failed_try(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = order(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(taking, "_write", failing(OperationalError("it is away")))
+        for _ in range(9):
+            with pytest.raises(OperationalError):
+                planner.plan_send(send.pk)
+    planner.plan_send(send.pk)
+    send.refresh_from_db()
+    assert (send.state, len(uids(send))) == (SendState.QUEUED, 9)
+
+
+def test_who_waits_for_a_plan_is_told_of_an_error_at_once(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = order(folder, inline=True)
+    monkeypatch.setattr(taking, "_write", failing(Mishap()))
+    planner.plan_send(send.pk, in_slices=False)
+    send.refresh_from_db()
+    assert (send.state, "(Mishap)" in send.detail) == (SendState.ERRORED, True)
+
+
+def test_a_cancelled_send_whose_listing_fails_is_cancelled(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = order(folder, inline=True)
+
+    def fail(*_: object) -> None:
+        sending.cancel_send(Send.objects.get(pk=send.pk), "test")
+        raise Mishap
+
+    monkeypatch.setattr(listing, "_settle", fail)
+    planner.plan_send(send.pk, in_slices=False)
+    send.refresh_from_db()
+    assert send.state == SendState.CANCELLED
 
 
 @pytest.mark.parametrize("after", range(4))
@@ -289,8 +463,6 @@ def test_two_planners_at_once_plan_once(folder: Path, issued: list[int]) -> None
 def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
     from datetime import timedelta
 
-    from django.utils import timezone
-
     send = order(folder)
     later = timezone.now() + timedelta(seconds=60)
     Send.objects.filter(pk=send.pk).update(owner="elsewhere:1:0:0", lease_until=later)
@@ -304,8 +476,6 @@ def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
 
 def test_the_tick_frees_what_a_killed_planner_held(folder: Path, issued: list[int]) -> None:
     from datetime import timedelta
-
-    from django.utils import timezone
 
     from sender.services import recovery
 
@@ -354,8 +524,6 @@ def test_a_send_whose_listing_is_being_scanned_waits_without_a_ticket(
 ) -> None:
     from datetime import timedelta
 
-    from django.utils import timezone
-
     one, two = shared(folder)
     issued.clear()
     later = timezone.now() + timedelta(seconds=60)
@@ -402,6 +570,50 @@ def test_a_send_that_is_cancelled_while_it_is_planned_ends_at_once(
     assert list(send.items.values_list("outcome", flat=True)) == ["cancelled"] * 2
     assert not ListingEntry.objects.exists()
     check_counts(send)
+
+
+@pytest.mark.parametrize("slices", [1, 4])
+def test_a_draft_that_is_cancelled_between_two_slices_leaves_no_entries(
+    slices: int, folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paged(monkeypatch)
+    monkeypatch.setattr(taking, "CHUNK", 4)
+    monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
+    send = order(folder, start=False)
+    for _ in range(slices):
+        planner.plan_send(send.pk)
+    assert ListingEntry.objects.exists()
+    issued.clear()
+    sending.cancel_send(send, "test")
+    assert issued == [send.pk]
+    planner.plan_send(send.pk)
+    assert not ListingEntry.objects.exists()
+    assert set(send.items.values_list("outcome", flat=True)) <= {"cancelled"}
+
+
+def test_a_draft_that_is_cancelled_leaves_entries_to_who_needs_them(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = shared(folder, start=False)
+    assert listing.scan_listing(one.listing_id or 0, "me", in_slices=False)
+    sending.cancel_send(one, "test")
+    planner.plan_send(one.pk)
+    planner.plan_send(two.pk)
+    assert len(uids(two)) == 9
+
+
+def test_the_tick_calls_for_the_oldest_sends_that_nobody_plans(
+    folder: Path, issued: list[int]
+) -> None:
+    sends = [order(folder) for _ in range(12)]
+    held, cancelled = sends[0], sends[1]
+    Listing.objects.filter(sends__in=[held, cancelled]).update(
+        owner="me", lease_until=timezone.now()
+    )
+    sending.cancel_send(cancelled, "test")
+    issued.clear()
+    engine._reissue_plans()
+    assert issued == [send.pk for send in sends[1:9]]
 
 
 @pytest.mark.parametrize("start", [True, False])
@@ -610,6 +822,73 @@ def test_few_new_instances_of_many_studies_travel_together(
             extra=[("SeriesInstanceUID", f"1.2.826.{number}.0")],
         )
     assert [len(batch) for batch in batches(planned(folder, to=to, only_new=True))] == [3]
+
+
+def paged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have planners look at two rows at a time."""
+    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
+
+
+def test_a_plan_in_which_all_is_delivered_comes_in_slices(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = factories.destination()
+    deliver(planned(folder, to=to))
+    paged(monkeypatch)
+    monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
+    send = order(folder, to=to, only_new=True)
+    seen = []
+    while not send.planned_at:
+        planner.plan_send(send.pk)
+        send.refresh_from_db()
+        seen.append(send.already_there)
+    assert len(set(seen)) > 4
+    assert (send.already_there, send.plan["already_there"], uids(send)) == (9, 9, [])
+    assert send.state == SendState.SUCCEEDED
+
+
+def test_a_plan_in_which_all_is_delivered_can_be_cancelled(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = factories.destination()
+    deliver(planned(folder, to=to))
+    paged(monkeypatch)
+    send = order(folder, to=to, only_new=True)
+    asked = []
+    real = delivered.at_destination
+
+    def cancelling(destination_id: int, rows: Any) -> set[int]:
+        asked.append(len(rows))
+        if len(asked) == 1:
+            sending.cancel_send(Send.objects.get(pk=send.pk), "test")
+        return real(destination_id, rows)
+
+    monkeypatch.setattr(delivered, "at_destination", cancelling)
+    planner.plan_send(send.pk)
+    send.refresh_from_db()
+    assert (send.state, sum(asked)) == (SendState.CANCELLED, 2)
+
+
+def test_copies_of_what_is_delivered_are_not_looked_for(
+    folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many studies there are: SQLite takes no more than 250,000 values in a statement."""
+    shutil.copy(folder / "0.dcm", folder / "z.dcm")
+    to = factories.destination()
+    deliver(planned(folder, to=to))
+    studies = []
+    real = plan_pages.PagedPlan._write_copies
+
+    def noting(pages: plan_pages.PagedPlan) -> None:
+        studies.append(len(pages._page.studies))
+        real(pages)
+
+    monkeypatch.setattr(plan_pages.PagedPlan, "_write_copies", noting)
+    paged(monkeypatch)
+    factories.write_instance(folder / "9.dcm", sop_instance="1.2.3.9", study="1.2.826.0")
+    assert uids(planned(folder, to=to, only_new=True)) == ["1.2.3.9"]
+    assert (max(studies), sum(studies)) == (1, 1)
 
 
 def test_conflicts_stay_told_where_only_the_new_is_sent(folder: Path, issued: list[int]) -> None:

@@ -1,0 +1,129 @@
+"""How the planning of a send ends: it goes on to be sent, or fails, or was given up."""
+
+from django.db import transaction
+from django.utils import timezone
+
+from sender.models import BatchState, Listing, Send, SendBatch, SendItem, SendState
+from sender.models.sends import ENDED_STATES
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.services import (
+    control,
+    expectations,
+    fairness,
+    listing,
+    run_checks,
+    sending,
+    tallies,
+)
+
+NOT_PLANNED = "the plan of the send could not be finished"
+
+
+def give_up(send_id: int, owner: str) -> None:
+    """Leave a send that is no longer ours, or close one that was cancelled meanwhile."""
+    send = Send.objects.select_related("listing").get(pk=send_id)
+    if send.owner != owner:
+        return
+    if send.state in ENDED_STATES:  # a draft that was cancelled
+        _cancel_rows(send, sending.CANCELLED_REASON)
+        Send.objects.filter(pk=send_id).update(owner="", lease_until=None)
+        forget_entries(send)
+    else:
+        close(send)
+
+
+def _cancel_rows(send: Send, reason: str) -> None:
+    """Cancel what is planned of a send that will never begin."""
+    tallies.change_rows(
+        SendItem.objects.filter(send=send),
+        InstanceOutcome.PENDING,
+        InstanceOutcome.CANCELLED,
+        reason=reason,
+    )
+
+
+def fail(send: Send, detail: str, state: SendState = SendState.FAILED) -> None:
+    """End a send that can't be planned; what is planned of it already is cancelled.
+
+    Args:
+        state: failed; or errored, where that is our fault.
+    """
+    with transaction.atomic():
+        mine = Send.objects.filter(pk=send.pk, owner=send.owner)
+        now = timezone.now()
+        if mine.update(
+            planned_at=now, finished_at=now, owner="", lease_until=None, detail=detail[:400]
+        ):
+            if sending.move_send(send.pk, state, before=(SendState.DRAFT, SendState.PLANNING)):
+                _cancel_rows(send, NOT_PLANNED)
+                if state == SendState.FAILED:
+                    run_checks.note_failure(send, detail)
+            else:
+                _cancel_rows(send, sending.CANCELLED_REASON)
+                sending.move_send(send.pk, SendState.CANCELLED)
+            SendBatch.objects.filter(send=send, state=BatchState.READY).update(
+                state=BatchState.CANCELLED
+            )
+    forget_entries(send)
+
+
+def close(send: Send) -> None:
+    """Mark a send as planned and let it go on, unless it was cancelled meanwhile."""
+    with transaction.atomic():
+        mine = Send.objects.filter(pk=send.pk, owner=send.owner)
+        if not mine.update(
+            plan=send.plan,
+            detail=_detail(send),
+            planned_at=timezone.now(),
+            owner="",
+            lease_until=None,
+        ):
+            return
+        run_checks.note_plan(send)
+        if Send.objects.exclude(priority=send.priority).filter(pk=send.pk).exists():
+            control.spread_priority(send.pk)  # it was changed while batches were written
+        is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
+        if is_queued and not send.inline:
+            fairness.call_workers(send)
+    forget_entries(send)
+    sending.finish_if_done(send.pk)
+
+
+def _detail(send: Send) -> str:
+    """Say what a person should know of a plan besides its rows."""
+    if send.listing is None or send.state == SendState.CANCELLING:
+        return send.detail
+    said = []
+    excluded, there = send.listing.excluded_files, send.plan.get("already_there", 0)
+    if excluded and not send.listing.files:
+        said.append(f"Rules left out all {excluded} files: {_say_excluded(send.listing)}.")
+    if there and not send.items.exists():
+        said.append(f"{send.destination} has all {there} instances already.")
+    short = expectations.say(send.listing)
+    if short:
+        said.append(f"{short[:1].upper()}{short[1:]}.")
+    return " ".join(said)[:400] or send.detail
+
+
+def _say_excluded(found: Listing) -> str:
+    """Say how many files each rule left out."""
+    rules = sorted(found.excluded.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{number} by {rule}" for rule, number in rules)
+
+
+def clear_up(send_id: int) -> None:
+    """Clear up behind a draft that was cancelled while nobody planned it."""
+    cancelled = Send.objects.filter(
+        pk=send_id, state=SendState.CANCELLED, planned_at__isnull=True, owner=""
+    )
+    for send in cancelled:
+        forget_entries(send)
+
+
+def forget_entries(send: Send) -> None:
+    """Remove the entries of a listing that no send needs any more."""
+    if send.listing_id is None:
+        return
+    waiting = Send.objects.filter(listing_id=send.listing_id, planned_at__isnull=True)
+    if not waiting.exclude(state__in=ENDED_STATES).exists():
+        listing.forget_entries(send.listing_id)
