@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Count, Sum
 from django.utils import timezone
 
 from sender.dicom import upper_layer
@@ -40,6 +41,7 @@ from sender.negotiation.outcomes import (
     answered,
     unanswered,
 )
+from sender.negotiation.outcomes import ContextTraffic as Traffic
 from sender.negotiation.stalls import Whose
 from sender.services import interning
 from sender.services.inserting import insert_rows
@@ -340,11 +342,21 @@ def _interrupted(attempt: AssociationAttempt) -> AssociationOutcome:
         detail="The sender vanished before this association ended.",
         contexts=unanswered(proposal),
         local_maximum_length=attempt.destination.maximum_length,
+        traffic=_recorded_traffic(attempt.uid),
         pdus=tuple(pdus),
     )
     if answer[:1] != bytes((upper_layer.ASSOCIATE_AC,)):
         return outcome
     return _with_acceptance(replace(outcome, phase=Phase.NEGOTIATION), answer)
+
+
+def _recorded_traffic(uid: UUID) -> tuple[Traffic, ...]:
+    """Return what travelled in each context, as far as it is on record."""
+    recorded = InstanceAttempt.objects.filter(attempt_id=uid).order_by("presentation_context_id")
+    grouped = recorded.values_list("presentation_context_id").annotate(
+        n=Count("*"), size=Sum("bytes")
+    )
+    return tuple(Traffic(context_id, count, int(size)) for context_id, count, size in grouped)
 
 
 def _with_acceptance(outcome: AssociationOutcome, answer: bytes) -> AssociationOutcome:

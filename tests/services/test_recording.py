@@ -227,11 +227,17 @@ def test_the_answer_that_a_vanished_sender_had_saved_is_kept() -> None:
     recording.keep_answer(uid, RawPdu("A-ASSOCIATE-RQ", True, b"\x01"))
     answer = acceptance_pdu([(1, 4, ""), (3, 0, factories.ELE)])
     recording.keep_answer(uid, RawPdu("A-ASSOCIATE-AC", False, answer))
+    recording.record_instances(
+        uid, results(store(InstanceOutcome.SENT, 0), store(InstanceOutcome.UNKNOWN, None))
+    )
     AssociationAttempt.objects.update(lease_until=ENDED)
     recording.sweep_attempts()
     row = Association.objects.get(uid=uid)
     assert (row.outcome, row.ended) == ("established", "interrupted")
     assert [context.result for context in contexts_of(row)] == [4, 0, None]
+    travelled = row.traffic.values_list("presentation_context_id", "instances", "bytes")
+    assert list(travelled) == [(3, 2, 200)]
+    assert records.verify_record(row)
 
 
 def test_an_attempt_with_a_live_owner_is_left_alone() -> None:
