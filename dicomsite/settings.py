@@ -69,6 +69,17 @@ def _folders(text: str) -> list[Path]:
     return folders
 
 
+_NO_ANSWER: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""A PostgreSQL that the network does not reach any more counts as away after 10 to 25 s (libpq)."""
+
+
 def _database(url: str) -> dict[str, Any]:
     """Turn sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME into Django's settings."""
     parts = urlsplit(url)
@@ -89,7 +100,7 @@ def _database(url: str) -> dict[str, Any]:
             "CONN_MAX_AGE": None,
             # The sender polls all the time and awaits a database that is away; pages ask first.
             "CONN_HEALTH_CHECKS": "Q_CLUSTER_NAME" not in os.environ,
-            "OPTIONS": {"options": "-c jit=off", **dict(parse_qsl(parts.query))},
+            "OPTIONS": {"options": "-c jit=off", **_NO_ANSWER, **dict(parse_qsl(parts.query))},
         }
     raise ValueError("the address begins with sqlite:// or postgresql://")
 

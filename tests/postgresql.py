@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,21 @@ class PostgreSQL:
         """End the server in order; who is connected is cut off."""
         os.kill(self._server.get_pid(), signal.SIGINT)
         await_true(lambda: not self._is_running(), "the end of the server")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have nothing answered, and no connection end, while in the block."""
+        server: int = self._server.get_pid()
+        children = Path(f"/proc/{server}/task/{server}/children")
+        os.kill(server, signal.SIGSTOP)
+        stopped = [server, *map(int, children.read_text().split())]
+        try:
+            for number in stopped:
+                os.kill(number, signal.SIGSTOP)
+            yield
+        finally:
+            for number in reversed(stopped):
+                os.kill(number, signal.SIGCONT)
 
     def start(self) -> None:
         """Start the server again; it recovers by itself."""

@@ -7,7 +7,8 @@ after a quiet time all comes back, step by step. There is always at least one as
 more than the destination allows.
 
 The state is a value: whoever works for a destination reads it, takes a step and keeps what comes
-out. Several workers may do so in turn, each with its own answers.
+out. Several workers may do so in turn, each with its own answers. Times of a clock that was put
+back since hold nothing up.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,8 @@ RECALL = timedelta(minutes=10)
 """For so long a number of associations that was refused, or brought nothing, is not tried again."""
 IDLE = timedelta(seconds=60)
 """After a gap without answers a measurement begins anew."""
+LARGEST_LEAD = timedelta(seconds=60)
+"""What lies further ahead of an event is of a clock that was put back; hosts differ by less."""
 ENOUGH_ANSWERS = 50
 GROWTH = 1.1
 BURST = 3.0
@@ -201,6 +204,7 @@ def step(pace: Pace, event: Answers | Rejected | Allowed) -> tuple[Pace, Change 
     Raises:
         ValueError: a maximum below 1.
     """
+    pace = _caught_up(pace, event.at)
     if isinstance(event, Answers):
         after, why = _after_answers(pace, event)
     elif isinstance(event, Rejected):
@@ -217,6 +221,23 @@ def step(pace: Pace, event: Answers | Rejected | Allowed) -> tuple[Pace, Change 
         was_delay_seconds=pace.delay_seconds,
         delay_seconds=after.delay_seconds,
         why=why,
+    )
+
+
+def _caught_up(pace: Pace, at: datetime) -> Pace:
+    """Bring a pace's times back along with a clock that was put back, the newest of them to now."""
+    measure = pace.measure
+    newest = max(measure.until, pace.cut_at or measure.until)
+    if pace.barrier_until is not None:
+        newest = max(newest, pace.barrier_until - RECALL)
+    lead = newest - at
+    if lead <= LARGEST_LEAD:
+        return pace
+    return replace(
+        pace,
+        measure=replace(measure, since=measure.since - lead, until=measure.until - lead),
+        barrier_until=pace.barrier_until and pace.barrier_until - lead,
+        cut_at=pace.cut_at and pace.cut_at - lead,
     )
 
 

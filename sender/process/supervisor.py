@@ -30,7 +30,8 @@ class Child:
     Attributes:
         name: what people call it.
         command: program and arguments; the child ends when its standard input does.
-        is_stuck: asked now and then with the child's process number; True has it restarted.
+        is_stuck: asked again and again with the child's process number, and must not keep the
+            supervisor waiting; True has the child restarted.
     """
 
     name: str

@@ -104,6 +104,8 @@ def associate(
 
     connector = requestor or NetworkRequestor()
     association = connector.associate(errand.destination.peer, proposal, notice=keep)
+    if tenure is not None:
+        tenure.let_go = association.interrupt
     outcome = association.outcome()
 
     def let_go_if_due() -> None:

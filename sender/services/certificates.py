@@ -8,6 +8,7 @@ from uuid import UUID
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
@@ -21,6 +22,14 @@ LOOK_EVERY = timedelta(hours=6)
 """Our own files are read that often."""
 MOST_IN_CHAIN = 16
 MOST_AUTHORITIES = 200
+LONGEST_TEXT = 400
+_NO_NAMES = (
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    ValueError,
+)
+"""What is raised for a certificate without names, or with names that can't be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +50,15 @@ def facts_of(encoded: bytes) -> Facts:
     try:
         return _facts(x509.load_der_x509_certificate(encoded))
     except ValueError as error:
-        return Facts(problem=f"It can't be decoded: {error}"[:400])
+        return Facts(problem=_text(f"It can't be decoded: {error}"))
 
 
 def _facts(certificate: x509.Certificate) -> Facts:
     return Facts(
         sha256=certificate.fingerprint(SHA256()).hex(),
-        subject=certificate.subject.rfc4514_string()[:400],
-        issuer=certificate.issuer.rfc4514_string()[:400],
-        names=_names(certificate)[:400],
+        subject=_text(certificate.subject.rfc4514_string()),
+        issuer=_text(certificate.issuer.rfc4514_string()),
+        names=_text(_names(certificate)),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
     )
@@ -59,11 +68,16 @@ def _names(certificate: x509.Certificate) -> str:
     """Return the host names and addresses for which a certificate holds."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except _NO_NAMES:
         return ""
     names = extension.value.get_values_for_type(x509.DNSName)
     addresses = extension.value.get_values_for_type(x509.IPAddress)
     return ", ".join([*names, *map(str, addresses)])
+
+
+def _text(value: str) -> str:
+    """Return text of a peer as printable characters that any database and page takes."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in value)[:LONGEST_TEXT]
 
 
 def note_chain(
@@ -104,8 +118,8 @@ def _read(path: str) -> list[Facts]:
         found = x509.load_pem_x509_certificates(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it holds no certificate"
-        return [Facts(problem=f"{path} can't be read: {cause}"[:400])]
-    return [_facts(certificate) for certificate in found[:MOST_AUTHORITIES]]
+        return [Facts(problem=_text(f"{path} can't be read: {cause}"))]
+    return [facts_of(one.public_bytes(Encoding.DER)) for one in found[:MOST_AUTHORITIES]]
 
 
 def _replace(

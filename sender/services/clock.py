@@ -1,6 +1,7 @@
 """The clock on the wall may be put back: what was due by the old time need not wait for it again.
 
-Leases are not concerned (vigil.py). Times that people chose stay as they are.
+Leases are not concerned (vigil.py), and a pace minds its own times (negotiation/pacing.py). Times
+that people chose stay as they are.
 """
 
 import logging

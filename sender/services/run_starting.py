@@ -23,6 +23,7 @@ from sender.models import (
 from sender.models.schedules import BY_CLOCK
 from sender.negotiation.selection import InvalidSelection, Selection, parse_selection
 from sender.services import listing, sources
+from sender.services.keeping import kept
 from sender.services.schedule_runs import (
     DISABLED,
     START_LEASE,
@@ -68,7 +69,8 @@ def start_run(run_id: int) -> None:
     if run.trigger in BY_CLOCK and not run.schedule.enabled:
         end_run(run, RunState.SKIPPED, DISABLED)
         return
-    beginning = _look(run.schedule)
+    with kept(lambda: _hold(run)):
+        beginning = _look(run.schedule)
     if not beginning.paths or not beginning.targets:
         said = beginning.problems or (NO_TARGET,)
         end_run(run, RunState.FAILED, " ".join(said))
@@ -79,6 +81,12 @@ def start_run(run_id: int) -> None:
         return
     except (InvalidSource, InvalidSelection, WrongState) as error:
         end_run(run, RunState.FAILED, str(error))
+
+
+def _hold(run: ScheduleRun) -> None:
+    """Let nobody else be called out for a run that is about to start."""
+    waiting = ScheduleRun.objects.filter(pk=run.pk, state=RunState.DUE)
+    waiting.update(lease_until=timezone.now() + START_LEASE)
 
 
 def _look(schedule: Schedule) -> Beginning:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from sender.models import (
@@ -30,12 +30,14 @@ from sender.services.audit import write_entry
 from sender.services.recurrence import MISSED_AT_MOST, InvalidRecurrence
 from sender.services.schedule_times import due_times, next_open, say_local
 from sender.services.sending import WrongState
+from sender.services.vigil import WATCH
 
 ON_TIME_SECONDS = 60
 """Later than this, a time was missed: no sender was running (catch-up policy)."""
 CLOCK_TOLERANCE_SECONDS = 60
 """Clocks of hosts may differ by so much; beyond it, a clock was set back."""
 START_LEASE = timedelta(seconds=30)
+"""A lease that stood still for so long has nobody who is about to start the run."""
 MOST_ATTEMPTS = 3
 MISSED = "No sender was running at this time, or the clock was set forward past it."
 CAUGHT_UP = "Caught up late: no sender was running at this time, or the clock was set forward."
@@ -329,15 +331,19 @@ def _release(run: ScheduleRun, now: datetime) -> None:
 
 
 def _call_out_again(now: datetime) -> None:
-    """Issue tickets for runs that nobody started; give up those that nobody comes back from."""
-    is_over = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    is_over |= Q(lease_until__gt=now + 2 * START_LEASE)  # given before the clock was set back
-    late = ScheduleRun.objects.filter(is_over, state=RunState.DUE).order_by("intended_at")
-    for run in late.select_related("schedule")[: tickets.MOST_WAITING]:
+    """Issue tickets for runs that nobody started; give up those that nobody comes back from.
+
+    Whoever looks at the sources of a run extends its lease, however long that takes.
+    """
+    due = ScheduleRun.objects.filter(state=RunState.DUE)
+    leases = dict(due.values_list("pk", "lease_until"))
+    over = WATCH.over("runs to start", leases.items(), after=START_LEASE.total_seconds())
+    late = due.filter(pk__in=over).order_by("intended_at").select_related("schedule")
+    for run in late[: tickets.MOST_WAITING]:
         if run.attempts >= MOST_ATTEMPTS:
             end_run(run, RunState.FAILED, VANISHED)
         elif tickets.waiting() < tickets.MOST_WAITING:
             with transaction.atomic():
-                mine = ScheduleRun.objects.filter(is_over, pk=run.pk, state=RunState.DUE)
+                mine = due.filter(pk=run.pk, lease_until=leases[run.pk])
                 if mine.update(lease_until=now + START_LEASE):
                     tickets.issue_run(run.pk)

@@ -2,7 +2,8 @@
 
 It begins before the association is opened, since a peer may take its time to answer a proposal. If
 the leases are lost, or could not be extended for so long that others may come, the association has
-to end: two hosts that both hold a slot would call the destination twice.
+to end: two hosts that both hold a slot would call the destination twice. A second thread sees to
+that, which asks the database nothing: one that does not answer may keep the first for minutes.
 """
 
 import logging
@@ -29,7 +30,9 @@ class Tenure:
         slot: the right to the association.
         batch: the batch at work; None where there is none.
         attempt: uid of the association, once its attempt is committed.
-        companion: called each second, in the thread that extends the leases.
+        companion: called each second, in the thread that extends the leases; once these have to
+            be let go, in another thread too, and then it must not touch the database.
+        let_go: ends the association, from another thread; may be called again and again.
         is_lost: somebody else has a lease now.
     """
 
@@ -38,14 +41,19 @@ class Tenure:
         self.batch = batch
         self.attempt: UUID | None = None
         self.companion: Callable[[], None] = lambda: None
+        self.let_go: Callable[[], None] = lambda: None
         self.is_lost = False
+        self._is_over = False
         self._extended_at = time.monotonic()
         self._is_cut_off = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._threads = [
+            threading.Thread(target=work, daemon=True) for work in (self._keep, self._guard)
+        ]
 
     def __enter__(self) -> "Tenure":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -63,13 +71,23 @@ class Tenure:
     def end(self) -> None:
         """Extend nothing any more. Safe to call twice."""
         self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     @property
     def must_let_go(self) -> bool:
         """Others may hold the leases, or soon will."""
-        return self.is_lost or time.monotonic() - self._extended_at >= FENCE_SECONDS
+        is_late = time.monotonic() - self._extended_at >= FENCE_SECONDS
+        return self.is_lost or self._is_over or is_late
+
+    def _guard(self) -> None:
+        """Have the association end once it has to, whatever the database does."""
+        while not self._ended.wait(BEAT_SECONDS):
+            if self.must_let_go:
+                self._is_over = True  # for good: what is being ended can't go on
+                self.companion()
+                self.let_go()
 
     def _keep(self) -> None:
         try:

@@ -233,6 +233,44 @@ def test_after_a_quiet_time_the_pause_shrinks_and_associations_come_back_one_by_
     assert [change.associations for change in changes] == [4, 5, 6, 7, 8]
 
 
+HOUR = 3600
+REFUSED = replace(good(0), good=90, out_of_resources=10)
+
+
+def cut_an_hour_ahead(associations: int) -> Pace:
+    """Return a pace that was slowed down just before the clock was put back by an hour."""
+    pace, change = step(pace_of(associations), replace(REFUSED, at=after(HOUR)))
+    assert change is not None
+    return pace
+
+
+def test_a_clock_put_back_holds_no_pause_up() -> None:
+    pace = cut_an_hour_ahead(1)
+    assert pace.delay_seconds == FIRST_DELAY_SECONDS
+    pace, _ = run(pace, lambda _, at: replace(good(0), at=at), seconds=60)
+    assert pace.delay_seconds == 0
+
+
+def test_a_clock_put_back_lets_associations_come_back() -> None:
+    pace, _ = run(cut_an_hour_ahead(8), peer(8), seconds=2400)
+    assert pace.associations == 8
+
+
+def test_after_a_clock_was_put_back_refusals_slow_down_again() -> None:
+    pace, _ = step(cut_an_hour_ahead(1), good(1))
+    pace, change = step(pace, replace(REFUSED, at=after(7)))
+    assert change is not None
+    assert pace.delay_seconds == 2 * FIRST_DELAY_SECONDS
+
+
+@pytest.mark.parametrize("seconds", [HOUR + 1, HOUR - 59])
+def test_hosts_whose_clocks_differ_a_little_share_a_pace(seconds: int) -> None:
+    pace = cut_an_hour_ahead(8)
+    late, change = step(pace, replace(REFUSED, at=after(seconds)))
+    assert change is None, "earned before the cut"
+    assert (late.cut_at, late.barrier_until) == (pace.cut_at, pace.barrier_until)
+
+
 def test_few_answers_are_no_quiet_time() -> None:
     pace, _ = step(pace_of(4), Rejected(after(0), BUSY))
     pace, changes = run(pace, lambda _, at: Answers(at, 0, 0), seconds=59)

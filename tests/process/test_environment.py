@@ -4,11 +4,14 @@ import contextlib
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from sender.process.supervisor import GRACE_SECONDS
+from sender.services.owners import LEASE_SECONDS
 from tests.disks import fill, small_disk
 from tests.instances import uid_of, write_many
 from tests.ledger import counts, progress, query
@@ -126,6 +129,34 @@ def test_a_database_that_is_away_in_the_middle(tmp_path: Path, receiver: Receive
             await_true(lambda: is_through(site), "the end of the send", 90)
         assert "The database can be used again" in log_of(site)
         assert_once(site, receiver)
+
+
+def connections_to(port: int) -> int:
+    """Count the open connections to a port of this machine."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+def test_a_database_that_does_not_answer_any_more(
+    tmp_path: Path, receiver: ReceiverProcess
+) -> None:
+    with PostgreSQL() as server:
+        site = make_site(tmp_path, DATABASE_URL=server.new_database())
+        assert site.run("migrate", "-v0").returncode == 0
+        order(site, receiver)
+        with site.running(sender_command()) as sender:
+            await_true(lambda: len(receiver.stored()) >= 5, "five instances")
+            with server.frozen():
+                assert connections_to(receiver.port)
+                frozen_at = time.monotonic()
+                await_true(lambda: not connections_to(receiver.port), "the end of associations", 60)
+                assert time.monotonic() - frozen_at < LEASE_SECONDS, "others may call by then"
+                sender.terminate()
+                sender.wait(GRACE_SECONDS + 10)
+                assert not site.processes()
+        with site.running(sender_command()):
+            await_true(lambda: is_through(site), "the end of the send", 90)
+        assert progress(site) == (INSTANCES, INSTANCES)
 
 
 def test_a_full_disk_for_the_journal(migrated_site: Make, receiver: ReceiverProcess) -> None:

@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from sender.models import Association, CertificateRole, Destination, DestinationCertificate
 from sender.services import certificates, probing
@@ -16,6 +21,7 @@ from tests.scripted_acceptor import Conversation, acceptor
 pytestmark = pytest.mark.usefixtures("live_db")
 AUTHORITY = trustme.CA(organization_name="Old authority")
 OTHER = trustme.CA(organization_name="Another authority")
+ONE_EXTENSION, OTHER_EXTENSION = x509.ObjectIdentifier("1.2.3.4"), x509.ObjectIdentifier("1.2.3.5")
 
 
 def server() -> ssl.SSLContext:
@@ -73,6 +79,39 @@ def test_a_new_chain_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
 
 def test_what_is_no_certificate_is_kept_with_the_reason() -> None:
     assert "can't be decoded" in certificates.facts_of(b"noise").problem
+
+
+def certificate(*names: x509.GeneralName, subject: str = "peer") -> bytes:
+    """Return a certificate in DER, as strange as its issuer liked it."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.UnrecognizedExtension(ONE_EXTENSION, b"\5\0"), critical=False)
+        .add_extension(x509.UnrecognizedExtension(OTHER_EXTENSION, b"\5\0"), critical=False)
+    )
+    return made.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+def test_what_no_database_takes_in_a_name_is_written_out(tmp_path: Path) -> None:
+    encoded = certificate(x509.DNSName("pacs\0.evil\r\n"), subject="a\0b")
+    to = at(1, tmp_path, AUTHORITY)
+    certificates.note_chain(to.pk, (encoded,), holds=False, association=factories.SOME_UID)
+    kept = to.certificates.get()
+    assert kept.names == r"pacs\x00.evil\x0d\x0a"
+    assert "\0" not in kept.subject + kept.issuer
+
+
+def test_a_certificate_whose_names_can_not_be_read_is_shown_without() -> None:
+    good = certificate(x509.DNSName("pacs"))
+    at_name = good.index(b"\x82\x04pacs")
+    of_no_type = good[:at_name] + b"\xa3" + good[at_name + 1 :]  # x400Address
+    doubled = good.replace(b"\x2a\x03\x05", b"\x2a\x03\x04")
+    for encoded in (of_no_type, doubled):
+        assert encoded != good
+        facts = certificates.facts_of(encoded)
+        assert (facts.subject, facts.names, facts.problem) == ("CN=peer", "", "")
 
 
 def test_our_files_are_read_now_and_then(tmp_path: Path) -> None:

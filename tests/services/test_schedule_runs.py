@@ -18,10 +18,11 @@ from sender.models import (
     Send,
     SendState,
 )
-from sender.services import schedule_runs, schedules
+from sender.services import schedule_runs, schedules, vigil
 from sender.services.schedule_times import next_open
 from sender.services.sending import WrongState
 from tests import factories
+from tests.services.test_vigil import Clock
 
 pytestmark = pytest.mark.django_db
 
@@ -34,6 +35,15 @@ def utc(text: str) -> datetime:
 def _tickets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Issue tickets as soon as they are due: nothing is committed in these tests."""
     monkeypatch.setattr("django.db.transaction.on_commit", lambda issue: issue())
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which this process watches leases; it has seen none."""
+    made = Clock()
+    monkeypatch.setattr(vigil.WATCH, "_clock", made)
+    monkeypatch.setattr(vigil.WATCH, "_seen", {})
+    return made
 
 
 @pytest.fixture
@@ -366,21 +376,34 @@ def test_run_now_runs_once_and_leaves_the_times_alone(folder: Path, pacs: Destin
 
 
 def test_a_lost_ticket_is_issued_again_but_not_at_each_tick(
-    folder: Path, pacs: Destination
+    folder: Path, pacs: Destination, clock: Clock
 ) -> None:
     schedule_runs.run_now(factories.schedule(folder, pacs), "ada")
     OrmQ.objects.all().delete()
-    now = datetime.now(UTC)
-    schedule_runs.tick(now)
-    assert OrmQ.objects.count() == 0, "whoever has the ticket gets time"
-    for seconds in (31, 36, 41):
-        schedule_runs.tick(now + timedelta(seconds=seconds))
-    assert OrmQ.objects.count() == 1
+    counts = []
+    for clock.seconds in (0, 29, 31, 36, 41):
+        schedule_runs.tick(datetime.now(UTC))
+        counts.append(OrmQ.objects.count())
+    assert counts == [0, 0, 1, 1, 1], "whoever has the ticket gets time"
 
 
-def test_a_run_from_which_no_worker_comes_back_fails(folder: Path, pacs: Destination) -> None:
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_step_of_the_clock_calls_nobody_out(
+    folder: Path, pacs: Destination, clock: Clock, step: timedelta
+) -> None:
+    schedule_runs.run_now(factories.schedule(folder, pacs), "ada")
+    OrmQ.objects.all().delete()
+    for clock.seconds in (0, 10):
+        schedule_runs.tick(datetime.now(UTC) + step)
+    assert OrmQ.objects.count() == 0
+
+
+def test_a_run_from_which_no_worker_comes_back_fails(
+    folder: Path, pacs: Destination, clock: Clock
+) -> None:
     run = schedule_runs.run_now(factories.schedule(folder, pacs), "ada")
     ScheduleRun.objects.update(attempts=schedule_runs.MOST_ATTEMPTS)
-    schedule_runs.tick(datetime.now(UTC) + timedelta(seconds=31))
+    for clock.seconds in (0, 31):
+        schedule_runs.tick(datetime.now(UTC))
     run.refresh_from_db()
     assert (run.state, run.detail) == (RunState.FAILED, schedule_runs.VANISHED)

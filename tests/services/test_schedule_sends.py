@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django_q.models import OrmQ
 from pytest_django import Settings
 
 from sender.analytics.schedules import RunAccount, RunOutcome, accounts, attention, newest_runs
@@ -24,9 +25,20 @@ from sender.models import (
     SendItem,
     SendState,
 )
-from sender.services import engine, planner, run_starting, schedule_runs, schedules, sending
+from sender.services import (
+    engine,
+    keeping,
+    listing,
+    planner,
+    run_starting,
+    schedule_runs,
+    schedules,
+    sending,
+    vigil,
+)
 from tests import factories
-from tests.processes import free_port
+from tests.processes import await_true, free_port
+from tests.services.test_vigil import Clock
 
 pytestmark = pytest.mark.usefixtures("live_db")
 COMPRESSED = factories.J90
@@ -56,6 +68,11 @@ def pacs(receiver: Receiver, name: str = "pacs", **facts: object) -> Destination
     return factories.destination(
         name, **{"ae_title": "DEMO_SCP", "port": receiver.port, "retries": 0, **facts}
     )
+
+
+def dark() -> Destination:
+    """Add a destination where nobody answers."""
+    return factories.destination(port=free_port())
 
 
 def begin(schedule: Schedule) -> ScheduleRun:
@@ -128,6 +145,51 @@ def test_a_doubled_ticket_starts_a_run_once(receiver: Receiver, folder: Path) ->
     run = begin(factories.schedule(folder, pacs(receiver)))
     run_starting.start_run(run.pk)
     assert Send.objects.count() == 1
+
+
+def test_a_run_whose_sources_take_long_is_called_out_for_nobody_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, run = Clock(), schedule_runs.run_now(factories.schedule(folder, dark()), "ada")
+    monkeypatch.setattr(vigil.WATCH, "_clock", clock)
+    monkeypatch.setattr(keeping, "EXTEND_EVERY_SECONDS", 0.05)
+    OrmQ.objects.all().delete()
+
+    def look(_paths: object) -> bool:
+        for clock.seconds in range(0, 100, 20):
+            schedule_runs.tick(datetime.now(UTC))
+            await_longer_lease(run)
+        return True
+
+    monkeypatch.setattr(listing, "holds_files", look)
+    run_starting.start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.attempts) == (RunState.STARTED, 1)
+    assert not [row for row in OrmQ.objects.all() if row.task["func"].endswith("start_run")]
+
+
+def test_a_run_whose_worker_died_while_it_looked_is_called_out_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, run = Clock(), schedule_runs.run_now(factories.schedule(folder, dark()), "ada")
+    monkeypatch.setattr(vigil.WATCH, "_clock", clock)
+    OrmQ.objects.all().delete()
+    ScheduleRun.objects.update(attempts=1)
+    for clock.seconds in (0, 31):
+        schedule_runs.tick(datetime.now(UTC))
+    assert OrmQ.objects.count() == 1
+    run_starting.start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.attempts) == (RunState.STARTED, 2)
+
+
+def await_longer_lease(run: ScheduleRun) -> None:
+    as_now = ScheduleRun.objects.filter(pk=run.pk, lease_until=lease_of(run))
+    await_true(lambda: not as_now.exists(), "a longer lease", 10)
+
+
+def lease_of(run: ScheduleRun) -> datetime | None:
+    return ScheduleRun.objects.get(pk=run.pk).lease_until
 
 
 def test_the_second_night_sends_only_what_is_new(receiver: Receiver, folder: Path) -> None:
