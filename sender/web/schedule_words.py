@@ -10,6 +10,7 @@ from sender.analytics.schedules import Attention, RunAccount
 from sender.models import RunTrigger, Schedule
 from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.local_time import UnknownZone, zone_named
+from sender.negotiation.selection import lines_of_tags
 from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services import recurrence
 from sender.services.schedule_times import recurrence_of
@@ -89,7 +90,11 @@ def _iso(text: str) -> str:
 
 
 def _told(values: Any, most: int = 6) -> str:
-    told = [f"{k} = {v}" for k, v in values.items()] if isinstance(values, dict) else list(values)
+    told = (
+        [f"{k} = {v}" for k, v in lines_of_tags(values)]
+        if isinstance(values, dict)
+        else list(values)
+    )
     more = len(told) - most
     return ", ".join(told[:most]) + (f" and {more:,} more" if more > 0 else "")
 

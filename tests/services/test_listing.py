@@ -354,7 +354,7 @@ def test_a_link_in_place_of_a_source_is_not_followed(tmp_path: Path) -> None:
 
 def test_an_unknown_keyword_fails_in_words(tmp_path: Path) -> None:
     tree(tmp_path, folders=0)
-    found = make(tmp_path, rules=Selection(tags={"NoSuchKeyword": "x"}))
+    found = make(tmp_path, rules=Selection(tags={"NoSuchKeyword": ("x",)}))
     scan(found)
     assert found.state == ListingState.FAILED
     assert "NoSuchKeyword" in found.detail
@@ -417,7 +417,7 @@ def test_rules_on_tags_read_only_what_the_other_rules_leave(tmp_path: Path) -> N
         extra=[("StudyDescription", "knee"), ("StudyDate", "20250101")],
     )
     scanned(tmp_path)
-    rules = Selection(tags={"StudyDescription": "knee*"}, date_to="20241231")
+    rules = Selection(tags={"StudyDescription": ("knee*",)}, date_to="20241231")
     found = scanned(tmp_path, rules=rules)
     assert [os.path.basename(path) for path in paths(found)] == ["0.dcm", "1.dcm"]
     assert found.excluded == {"StudyDescription": 2, "study date": 1}

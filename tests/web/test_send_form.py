@@ -114,6 +114,15 @@ def test_a_send_takes_everything_that_was_said(
     assert "<strong>1</strong> by file name" in page
 
 
+def test_each_line_on_one_attribute_counts(
+    as_role: SignIn, destination: Destination, data: Path
+) -> None:
+    rules = "StudyDescription=*0\nStudyDescription=*2"
+    post(as_role("operator"), destination, sources=str(data), tags=rules)
+    send = planned(Send.objects.get())
+    assert set(send.items.values_list("file__sop_instance_uid", flat=True)) == {"1.2.0", "1.2.2"}
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
