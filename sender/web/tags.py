@@ -140,6 +140,12 @@ def why(reason: str) -> str:
 
 
 @register.filter
+def remark(text: str, sees_identifiers: bool) -> str:  # filters have no keywords
+    """Return what a send or a listing has to say, to whom source paths are for or not."""
+    return text if sees_identifiers else words.without_paths(text)
+
+
+@register.filter
 def remedy(group: FailureGroup) -> str:
     """Say what helps where nothing can be tried again."""
     return words.say_remedy(group)

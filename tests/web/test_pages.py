@@ -385,6 +385,23 @@ def test_a_viewer_sees_no_uid_and_no_path(as_role: SignIn, send: Send) -> None:
     assert len(exported.splitlines()) == 4
 
 
+def test_what_is_wrong_with_a_source_is_for_those_who_may_see_paths(
+    as_role: SignIn, send: Send
+) -> None:
+    detail = "/data/secret-folder holds no files."
+    Send.objects.update(state=SendState.FAILED, detail=detail)
+    Listing.objects.update(state="failed", detail=detail)
+    for address in (
+        f"/sends/{send.pk}/", f"/listings/{send.listing_id}/", "/sends/", "/", "/search/?q=send",
+    ):  # fmt: skip
+        assert "secret-folder" not in text(as_role("viewer"), address), address
+    for address in (f"/sends/{send.pk}/", f"/listings/{send.listing_id}/"):
+        assert "A source can&#x27;t be used." in text(as_role("viewer"), address)
+        assert detail in text(as_role("auditor"), address)
+    Send.objects.update(detail="2 listed UIDs are incomplete; the peer said 0/1.")
+    assert "the peer said 0/1." in text(as_role("viewer"), f"/sends/{send.pk}/")
+
+
 def test_an_operator_exports_every_row(as_role: SignIn, send: Send) -> None:
     body = b"".join(as_role("operator").get(f"/sends/{send.pk}/instances.csv").streaming_content)  # type: ignore[attr-defined]
     assert "1.2.3.2,failed,A700,0,the peer refused it" in body.decode()
