@@ -250,6 +250,16 @@ def test_each_incomplete_study_is_retried_by_its_button(as_role: SignIn, mixed: 
     assert page.count(f'action="/sends/{mixed.pk}/retry-some/"') == 1
 
 
+def test_a_study_without_anything_to_retry_has_no_button(as_role: SignIn, mixed: Send) -> None:
+    conflict = SendItem.objects.filter(position=3)
+    conflict.update(outcome="unsendable", reason="conflict", batch=None)
+    mixed.parts.filter(study_instance_uid="1.2.826.9").update(failed=0, unsendable=1)
+    page = text(as_role("operator"), f"/sends/{mixed.pk}/studies/?incomplete=1")
+    assert "1.2.826.9" in page
+    assert page.count(f'action="/sends/{mixed.pk}/retry-some/"') == 1
+    assert 'name="study" value="1.2.826.9"' not in page
+
+
 def test_each_kind_of_data_is_retried_by_its_button(as_role: SignIn, mixed: Send) -> None:
     client = as_role("operator")
     page = text(client, f"/sends/{mixed.pk}/")
