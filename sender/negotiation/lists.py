@@ -15,6 +15,8 @@ MOST_LINES = 200_000
 LONGEST_LINE = 8192
 LARGEST_COUNT = 100_000_000
 _MOST_FAULTS = 5
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_SAMPLE = 100_000
 _BLANKS = re.compile(r"[\s_\-]+")
 _LEVELS = {
     "study": "study", "studyuid": "study", "studyinstanceuid": "study", "studies": "study",
@@ -67,10 +69,18 @@ def decoded(content: bytes) -> str:
     """Return a list's text: UTF-8, with or without a byte order mark, or UTF-16 with one.
 
     Bytes that are no UTF-8 are kept as Python keeps them in file names.
+
+    Raises:
+        InvalidList: it is no text, but an archive or the like: it is full of control characters.
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", "replace")
-    return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        text = content.decode("utf-16", "replace")
+    else:
+        text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    sample = text[:_SAMPLE]
+    if len(_CONTROLS.findall(sample)) > 1 + len(sample) / 100:
+        raise InvalidList("This is no text; a list is a CSV with one entry per line.")
+    return text
 
 
 def lines_of(text: str) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Lists of UIDs and of paths, as people and spreadsheets write them."""
 
+import zlib
+
 import pytest
 
 from sender.negotiation import lists
@@ -154,6 +156,16 @@ def test_bytes_that_are_no_text_are_kept_as_in_file_names() -> None:
     import os
 
     assert os.fsencode(decoded(b"/\xe4/1")) == b"/\xe4/1"
+
+
+@pytest.mark.parametrize("content", [zlib.compress(bytes(range(256)) * 99), b"DICM" + b"\0" * 99])
+def test_what_is_no_text_is_no_list(content: bytes) -> None:
+    with pytest.raises(InvalidList, match="This is no text"):
+        decoded(content)
+
+
+def test_a_stray_character_makes_a_list_no_less_a_text() -> None:
+    assert decoded(b"/a\0b\t1\n") == "/a\0b\t1\n"
 
 
 def test_only_line_ends_end_a_line() -> None:

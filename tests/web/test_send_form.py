@@ -1,6 +1,7 @@
 """Ordering sends in the browser: sources, rules, lists, destinations, times; plans side by side."""
 
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sender.services import planner, tickets
 from tests import factories
 
 SignIn = Callable[[str], Client]
+ARCHIVE = zlib.compress(bytes(range(256)) * 99)
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +141,8 @@ def test_each_line_on_one_attribute_counts(
         ({"tags": "NoSuchKeyword=x"}, "NoSuchKeyword"),
         ({"uids": "1.2\nx"}, "Line 2: “x” is no UID."),
         ({"uid_file": SimpleUploadedFile("u.csv", b"1.2,many")}, "is no number of instances"),
+        ({"path_file": SimpleUploadedFile("p.zip", ARCHIVE)}, "This is no text"),
+        ({"uid_file": SimpleUploadedFile("u.zip", ARCHIVE)}, "This is no text"),
         ({"path_file": SimpleUploadedFile("p.csv", b"")}, "The list of paths is empty."),
         ({"path_file_here": "/etc/passwd"}, "outside the allowed source roots"),
         ({"windows": "20:00"}, "has no end"),
