@@ -161,6 +161,14 @@ def test_a_destination_is_paused_until_a_time(as_role: SignIn, destination: Dest
     assert "paused already, by operator: disk change" in again.content.decode()
 
 
+@pytest.mark.parametrize("address", ["/pause/", "/destinations/{}/pause/"])
+def test_a_pause_has_one_end(as_role: SignIn, destination: Destination, address: str) -> None:
+    both = {"reason": "x", "hours": "4", "until": "2026-01-01T00:00"}
+    page = as_role("operator").post(address.format(destination.pk), both).content.decode()
+    assert "Choose how long, or until when, but not both." in page
+    assert not Hold.objects.exists()
+
+
 def test_a_send_is_paused_resumed_and_made_urgent(as_role: SignIn, send: Send) -> None:
     client = as_role("operator")
     running(send)
