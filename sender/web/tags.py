@@ -134,6 +134,12 @@ def trigger(value: str) -> str:
 
 
 @register.filter
+def ended(value: str) -> str:
+    """Say how an association ended."""
+    return words.ENDED.get(value, value)
+
+
+@register.filter
 def why(reason: str) -> str:
     """Return the reason of a row as pages say it; accounts have the same word as CONTRACT.md."""
     return words.REASONS.get(reason, reason)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from sender.models import (
 )
 from sender.negotiation.outcomes import (
     AssociationKind,
+    Ended,
     InstanceOutcome,
     Rejection,
     StoreOutcome,
@@ -389,6 +391,15 @@ def test_a_viewer_sees_no_uid_and_no_path(as_role: SignIn, send: Send) -> None:
         assert secret not in pages + exported
     assert exported.splitlines()[0] == "iuid,outcome,status,attempts,reason"
     assert len(exported.splitlines()) == 4
+
+
+def test_how_an_association_ended_is_told_in_words(as_role: SignIn, send: Send) -> None:
+    aborted = replace(factories.outcome(0, 0, 0), ended=Ended.ABORTED_BY_PEER)
+    row = factories.recorded(send.destination, aborted, send=send)
+    for address in (f"/sends/{send.pk}/", "/history/", f"/history/{row.pk}/"):
+        page = re.sub(r'(?:value|href)="[^"]*"', "", text(as_role("operator"), address))
+        assert "aborted by the peer" in page.lower(), address
+        assert "aborted_by_peer" not in page.lower(), address
 
 
 def test_instances_tell_the_peers_comment_and_where_copies_lie(as_role: SignIn, send: Send) -> None:
