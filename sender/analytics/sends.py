@@ -270,17 +270,16 @@ def export_rows(send: Send, *, with_identifiers: bool = True) -> Iterator[tuple[
     """
     yield EXPORT_COLUMNS
     for page in _pages(send):
-        comments = _comments(page) if with_identifiers else {}
-        copies = _copies(send, page) if with_identifiers else {}
+        statuses = {row.item_id: row.status for row in page}
+        further = remarks(send, statuses) if with_identifiers else {}
         for row in page:
             said = row.reason if with_identifiers or row.sop_class else "not a sendable instance"
-            also = f"also at {', '.join(copies[row.item_id])}" if row.item_id in copies else ""
             yield (
                 row.sop_instance if with_identifiers else "",
                 row.outcome,
                 "" if row.status is None else f"{row.status:04X}",
                 str(row.attempts),
-                "; ".join(filter(None, [said, comments.get(row.item_id, ""), also])),
+                "; ".join(filter(None, [said, *further.get(row.item_id, ())])),
             )
 
 
@@ -320,21 +319,31 @@ def _pages(send: Send) -> Iterator[list[_ExportRow]]:
         yield page
 
 
-def _comments(page: list[_ExportRow]) -> dict[int, str]:
+def remarks(send: Send, statuses: Mapping[int, int | None]) -> dict[int, list[str]]:
+    """Return what is to be said of rows beside their reasons, to those who may see identifiers.
+
+    Args:
+        statuses: what the peer answered, by item.
+    """
+    found: dict[int, list[str]] = {}
+    for item_id, text in _comments([key for key, status in statuses.items() if status]).items():
+        found.setdefault(item_id, []).append(f"Error Comment: {text}")
+    for item_id, paths in _copies(send, list(statuses)).items():
+        found.setdefault(item_id, []).append(f"also at {', '.join(paths)}")
+    return found
+
+
+def _comments(told: list[int]) -> dict[int, str]:
     """Return what the peer itself said of rows that it refused or warned about, by item."""
-    told = [row.item_id for row in page if row.status]
     attempts = InstanceAttempt.objects.filter(item_id__in=told, error_comment__isnull=False)
     newest = attempts.order_by("attempt__started_at", "number")
-    return {
-        item_id: f"Error Comment: {text}"
-        for item_id, text in newest.values_list("item_id", "error_comment__text")
-    }
+    return dict(newest.values_list("item_id", "error_comment__text"))
 
 
-def _copies(send: Send, page: list[_ExportRow]) -> dict[int, list[str]]:
+def _copies(send: Send, item_ids: list[int]) -> dict[int, list[str]]:
     """Return the relative paths of further files with the same instances, by item."""
     found: dict[int, list[str]] = {}
-    rows = ItemCopy.objects.filter(item_id__in=[row.item_id for row in page])
+    rows = ItemCopy.objects.filter(item_id__in=item_ids)
     for copy in rows.select_related("file__folder").order_by("id").iterator():
         found.setdefault(copy.item_id, []).append(relative_path(copy.file.path, send.sources))
     return found

@@ -46,11 +46,6 @@ class StudyCount:
         return self.found - self.delivered - self.counts[InstanceOutcome.PENDING]
 
     @property
-    def retriable(self) -> int:
-        """What may be tried again by hand, if a plan ever put it into an association."""
-        return self.not_sent - self.counts[InstanceOutcome.CANCELLED]
-
-    @property
     def is_complete(self) -> bool:
         return self.delivered == self.found
 

@@ -49,13 +49,18 @@ def resolve(address: str, port: int, *, seconds: float) -> list[Any]:
     thread.join(seconds)
     if found:
         return found
-    cause, is_passing = f"no answer within {seconds:g} s", True
+    cause, is_passing = _no_answer(seconds), True
     if failures:
         cause = str(getattr(failures[0], "strerror", "") or failures[0])
         is_passing = getattr(failures[0], "errno", None) == socket.EAI_AGAIN
     raise NameNotResolved(
         f"The host name {address} can't be resolved: {cause}.", is_passing=is_passing
     )
+
+
+def _no_answer(seconds: float) -> str:
+    """Say how long was waited, as people count time."""
+    return f"no answer within {round(seconds, 1):g} s"
 
 
 def _is_literal(address: str) -> bool:
@@ -90,7 +95,7 @@ def connect(addresses: list[Any], *, seconds: float) -> socket.socket:
             raise ConnectionLost(f"The connection broke: {_cause(error)}.") from error
         except TimeoutError:
             connection.close()
-            cause = f"no answer within {seconds:g} s"
+            cause = _no_answer(seconds)
         except OSError as error:
             connection.close()
             cause = _cause(error)

@@ -86,7 +86,8 @@ def _take_step(session: Session, connection: socket.socket) -> bool:
         return False
     except ssl.SSLCertVerificationError as error:
         _say_farewell(session, connection)
-        message = f"The peer's certificate does not hold: {error.verify_message}."
+        said = error.verify_message.removesuffix(".")
+        message = f"The peer's certificate does not hold: {said}."
         raise TlsFailed(message, chain=presented_chain(session.library)) from error
     except ssl.SSLEOFError as error:
         raise ConnectionLost("The peer closed the connection.") from error

@@ -1,7 +1,6 @@
 """What all commands share: exit codes, JSON on standard output, messages on standard error."""
 
 import argparse
-import csv
 import getpass
 import json
 import traceback
@@ -19,6 +18,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from sender.models import Destination, TemplateVersion
+from sender.negotiation.spreadsheets import csv_lines
 from sender.services.templates import UnknownName, find_version
 
 OK = 0
@@ -150,9 +150,8 @@ class ConcordatCommand(BaseCommand):
 
     def write_csv(self, rows: Iterable[Sequence[object]]) -> None:
         """Write rows as CSV."""
-        writer = csv.writer(self.stdout, lineterminator="\n")
-        for row in rows:
-            writer.writerow(row)
+        for line in csv_lines(rows, line_end="\n"):
+            self.stdout.write(line, ending="")
 
     def show(
         self, rows: Sequence[dict[str, Any]], *, as_json: bool, columns: Sequence[str]

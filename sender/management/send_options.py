@@ -20,7 +20,12 @@ from sender.negotiation.lists import (
     parse_uid_list,
 )
 from sender.negotiation.rules import DERIVED_FROM_FILES
-from sender.negotiation.selection import InvalidSelection, Selection, parse_selection
+from sender.negotiation.selection import (
+    InvalidSelection,
+    Selection,
+    parse_selection,
+    tags_of_lines,
+)
 from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services import sources
 from sender.services.installation import site_zone
@@ -103,7 +108,7 @@ def selection_of(options: dict[str, Any]) -> tuple[Selection, list[ListedUid]]:
         "uids": [entry.uid for entry in listed if not entry.level],
         "date_from": first,
         "date_to": last,
-        "tags": dict(_tag(text) for text in options["tags"]),
+        "tags": tags_of_lines(_tag(text) for text in options["tags"]),
     }
     try:
         return parse_selection(document), listed

@@ -5,7 +5,7 @@ Lines are read one by one, so that an open quote spoils its own line and no othe
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sender.negotiation.uids import is_valid_uid
@@ -15,6 +15,8 @@ MOST_LINES = 200_000
 LONGEST_LINE = 8192
 LARGEST_COUNT = 100_000_000
 _MOST_FAULTS = 5
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_SAMPLE = 100_000
 _BLANKS = re.compile(r"[\s_\-]+")
 _LEVELS = {
     "study": "study", "studyuid": "study", "studyinstanceuid": "study", "studies": "study",
@@ -67,10 +69,18 @@ def decoded(content: bytes) -> str:
     """Return a list's text: UTF-8, with or without a byte order mark, or UTF-16 with one.
 
     Bytes that are no UTF-8 are kept as Python keeps them in file names.
+
+    Raises:
+        InvalidList: it is no text, but an archive or the like: it is full of control characters.
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", "replace")
-    return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        text = content.decode("utf-16", "replace")
+    else:
+        text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    sample = text[:_SAMPLE]
+    if len(_CONTROLS.findall(sample)) > 1 + len(sample) / 100:
+        raise InvalidList("This is no text; a list is a CSV with one entry per line.")
+    return text
 
 
 def lines_of(text: str) -> Iterator[str]:
@@ -81,7 +91,8 @@ def lines_of(text: str) -> Iterator[str]:
 def parse_uid_list(lines: Iterable[str]) -> list[ListedUid]:
     """Read a list of UIDs: a UID per line, and behind a comma how many instances are expected.
 
-    A heading may name the level (StudyInstanceUID …); an entry that stands twice counts once.
+    A heading may name the level (StudyInstanceUID …); an entry that stands twice counts once, and
+    can't have two numbers of instances.
 
     Raises:
         InvalidList: lines that can't be used; it names the first of them.
@@ -96,7 +107,7 @@ def parse_uid_list(lines: Iterable[str]) -> list[ListedUid]:
         if is_first and _word(cells[0]) in _UID_HEADS:
             level = _LEVELS.get(_word(cells[0]), ANY_LEVEL)
         else:
-            entry = _listed_uid(cells, level)
+            entry = _listed_uid(cells, level, found)
             if isinstance(entry, str):
                 faults.append(f"Line {number}: {entry}")
             else:
@@ -109,14 +120,18 @@ def parse_uid_list(lines: Iterable[str]) -> list[ListedUid]:
     return list(found.values())
 
 
-def _listed_uid(cells: list[str], level: str) -> ListedUid | str:
+def _listed_uid(cells: list[str], level: str, before: Mapping[str, ListedUid]) -> ListedUid | str:
+    """Read a line; return what is wrong with it if it can't be used."""
     uid, count = cells[0], cells[1] if len(cells) > 1 else ""
     if not is_valid_uid(uid):
         return f"“{uid[:80]}” is no UID."
+    known = before[uid].instances if uid in before else None
     if not count:
-        return ListedUid(uid, level)
+        return ListedUid(uid, level, known)
     if not count.isdecimal() or not 0 < int(count[:12]) <= LARGEST_COUNT:
         return f"“{count[:20]}” is no number of instances."
+    if known not in (None, int(count)):
+        return f"{uid} stands here twice, with {known} and with {int(count)} instances."
     return ListedUid(uid, level, int(count))
 
 

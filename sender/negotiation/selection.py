@@ -1,7 +1,7 @@
 """What is taken of the files that a source holds: rules that leave out, never "unsendable"."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from fnmatch import fnmatchcase
@@ -17,6 +17,7 @@ _SET_RULES = (*_UID_RULES, "modalities")
 LONGEST_VALUE = 400
 MOST_VALUES = 100_000
 MOST_TAGS = 50
+MOST_TAG_PATTERNS = 50
 
 
 class InvalidSelection(ValueError):
@@ -51,7 +52,8 @@ class Selection:
         patterns: shell patterns of file names; one that begins with "!" leaves out.
         uids: UIDs of studies, series or instances, whichever they are.
         date_from, date_to: Study Date, YYYYMMDD, both inclusive; data without one are left out.
-        tags: keyword of a data element -> shell pattern of its value, case-insensitive.
+        tags: keyword of a data element -> shell patterns of its value, case-insensitive; one of
+            them has to fit.
         least_age_seconds: younger files wait for the next run.
     """
 
@@ -65,7 +67,7 @@ class Selection:
     uids: frozenset[str] = frozenset()
     date_from: str = ""
     date_to: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     least_age_seconds: float = 0.0
 
     @property
@@ -120,19 +122,46 @@ def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
-def _tags(given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
+def tags_of_lines(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return rules on attributes by keyword, of keywords with one pattern each."""
+    found: dict[str, list[str]] = {}
+    for keyword, pattern in pairs:
+        found.setdefault(keyword, []).append(pattern)
+    return found
+
+
+def lines_of_tags(stored: Mapping[str, str | Sequence[str]]) -> list[tuple[str, str]]:
+    """Return rules on attributes as they are stored: keywords with one pattern each."""
+    return [
+        (keyword, pattern)
+        for keyword, patterns in stored.items()
+        for pattern in ([patterns] if isinstance(patterns, str) else patterns)
+    ]
+
+
+def _tags(given: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(given, Mapping):
         raise InvalidSelection("A rule on an attribute is its keyword and a pattern.")
     if len(given) > MOST_TAGS:
         raise InvalidSelection(f"There may be rules on at most {MOST_TAGS} attributes.")
-    for keyword, pattern in given.items():
+    for keyword in given:
         if not isinstance(keyword, str) or not _KEYWORD.fullmatch(keyword):
             raise InvalidSelection(
                 f"“{keyword}” is no keyword of an attribute, such as StudyDescription."
             )
-        if len(pattern) > LONGEST_VALUE or "\0" in pattern:
-            raise InvalidSelection(f"The pattern for {keyword} is too long.")
-    return {keyword: given[keyword] for keyword in sorted(given)}
+    return {keyword: _tag_patterns(keyword, given[keyword]) for keyword in sorted(given)}
+
+
+def _tag_patterns(keyword: str, given: object) -> tuple[str, ...]:
+    """Take one pattern of an attribute, or several of which one has to fit."""
+    patterns = [given] if isinstance(given, str) else given
+    if not isinstance(patterns, Sequence) or not all(isinstance(text, str) for text in patterns):
+        raise InvalidSelection("A rule on an attribute is its keyword and a pattern.")
+    if not 0 < len(patterns) <= MOST_TAG_PATTERNS:
+        raise InvalidSelection(f"{keyword} has 1 to {MOST_TAG_PATTERNS} patterns.")
+    if any(len(pattern) > LONGEST_VALUE or "\0" in pattern for pattern in patterns):
+        raise InvalidSelection(f"The pattern for {keyword} is too long.")
+    return tuple(dict.fromkeys(patterns))
 
 
 def _age(given: object) -> float:
@@ -164,7 +193,10 @@ def _date(text: object) -> str:
 
 
 def to_document(selection: Selection) -> dict[str, Any]:
-    """Return the rules as they are stored; only those that are set."""
+    """Return the rules as they are stored; only those that are set.
+
+    The only pattern of an attribute is a text, as it was stored before there could be several.
+    """
     document: dict[str, Any] = {}
     for item in fields(Selection):
         value = getattr(selection, item.name)
@@ -173,7 +205,9 @@ def to_document(selection: Selection) -> dict[str, Any]:
         elif isinstance(value, tuple):
             value = list(value)
         elif isinstance(value, Mapping):
-            value = dict(value)
+            value = {
+                key: texts[0] if len(texts) == 1 else list(texts) for key, texts in value.items()
+            }
         if value:
             document[item.name] = value
     return document
@@ -214,10 +248,12 @@ def excluded_by_tags(candidate: Candidate, selection: Selection) -> str:
 
     An attribute with several values fits if one of them or all together do.
     """
-    for keyword, pattern in selection.tags.items():
-        wanted, text = pattern.casefold(), candidate.tags.get(keyword, "").casefold()
+    for keyword, patterns in selection.tags.items():
+        text = candidate.tags.get(keyword, "").casefold()
         values = {text, *(value.strip() for value in text.split("\\"))}
-        if not any(fnmatchcase(value, wanted) for value in values):
+        if not any(
+            fnmatchcase(value, pattern.casefold()) for value in values for pattern in patterns
+        ):
             return keyword
     return ""
 
@@ -280,7 +316,7 @@ def describe(selection: Selection) -> list[tuple[str, str]]:
     if selection.date_from or selection.date_to:
         said = f"{_iso(selection.date_from) or 'any'} to {_iso(selection.date_to) or 'any'}"
         found.append(("Study date", said))
-    found += list(selection.tags.items())
+    found += [(keyword, ", ".join(patterns)) for keyword, patterns in selection.tags.items()]
     if selection.least_age_seconds:
         found.append(("Age of the file", f"at least {selection.least_age_seconds:g} s"))
     return found

@@ -5,10 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from sender.models import BatchState, Send, SendBatch, SendItem, SendState, StudyOrder
+from sender.models import (
+    BatchState,
+    Send,
+    SendBatch,
+    SendItem,
+    SendState,
+    StudyOrder,
+    StudyPart,
+)
 from sender.models.sources import CONFLICT
 from sender.negotiation import retry
 from sender.negotiation.outcomes import InstanceOutcome
@@ -86,6 +94,13 @@ class Subset:
             outcome__in=self.outcomes & MAY_RETRY,
             **{name: value for name, value in conditions.items() if value is not None},
         )
+
+
+def retriable_studies(send: Send, uids: Sequence[str]) -> set[str]:
+    """Return those of some studies of which something may be tried again."""
+    rows = SendItem.objects.filter(part=OuterRef("pk"), batch__isnull=False, outcome__in=MAY_RETRY)
+    parts = StudyPart.objects.filter(Exists(rows), send=send, study_instance_uid__in=uids)
+    return set(parts.order_by().values_list("study_instance_uid", flat=True))
 
 
 def retry_failed(send: Send, actor: str) -> int:

@@ -85,7 +85,7 @@ def shortfalls(listing: Listing) -> list[Expectation]:
 
 
 def settle(listing: Listing, empty_sources: Iterable[str] = ()) -> None:
-    """Count what was found of each entry, copies left out, and keep which sources were empty."""
+    """Count the instances found of each entry, and keep which sources were empty."""
     listed = [e for e in of_listing(listing) if e.level != SOURCE]
     found: dict[tuple[str, str], int] = {}
     levels: dict[str, str] = {}
@@ -116,14 +116,14 @@ def _may_be(entry: Expectation, level: str) -> bool:
 
 
 def _count(listing: Listing, level: str, uids: dict[str, int]) -> None:
-    """Count the entries of each UID, in one pass over the listing."""
+    """Count the SOP Instance UIDs of each entry, conflicts once, in one pass over the listing."""
     column = _COLUMNS[level]
     rows = (
         ListingEntry.objects.filter(listing=listing, file__reason="")
         .exclude(standing="copy")
         .order_by()
         .values_list(column)
-        .annotate(n=Count("number"))
+        .annotate(n=Count("file__sop_instance_uid", distinct=True))
     )
     for uid, found in rows.iterator(chunk_size=2000):
         if uid in uids:

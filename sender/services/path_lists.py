@@ -37,7 +37,7 @@ def read_path_list(content: bytes, *, folder: str = "") -> PathList:
     """Read a list of paths.
 
     Raises:
-        InvalidList: it is too large, or holds nothing.
+        InvalidList: it is too large, is no text, or holds nothing.
     """
     if len(content) > LARGEST_LIST:
         raise InvalidList(f"A list has at most {LARGEST_LIST >> 20} MB.")

@@ -50,9 +50,16 @@ class PauseForm(forms.Form):
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
 
+    def clean(self) -> dict[str, Any]:
+        """Take one end."""
+        given = super().clean() or {}
+        if given.get("hours") and given.get("until"):
+            self.add_error("until", "Choose how long, or until when, but not both.")
+        return given
+
     @property
     def end(self) -> datetime | None:
-        """When it ends, as chosen; an exact time counts more than a number of hours."""
+        """When it ends, as chosen; None: when it is resumed."""
         until: datetime | None = self.cleaned_data["until"]
         hours = self.cleaned_data["hours"]
         if until is None and hours:

@@ -21,6 +21,7 @@ from sender.models import (
 from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.local_time import UnknownZone, instant_of, zone_named
 from sender.negotiation.rules import DERIVED_FROM_FILES
+from sender.negotiation.selection import lines_of_tags, tags_of_lines
 from sender.services.schedules import (
     FINISH_WITHIN_SECONDS,
     LONGEST_NOTE,
@@ -171,7 +172,8 @@ class ScheduleForm(forms.Form):
         max_length=4000,
         widget=_lines(),
         label="Attributes, one per line",
-        help_text="Keyword = pattern, such as StationName = CT1*.",
+        help_text="Keyword = pattern, such as StationName = CT1*. Of several patterns of one "
+        "attribute, one has to fit.",
     )
     retries = forms.IntegerField(
         required=False,
@@ -205,15 +207,15 @@ class ScheduleForm(forms.Form):
         """Read a local time of the chosen zone."""
         return read_anchor(self.cleaned_data["anchor"], str(self.data.get("zone", "")))
 
-    def clean_tags(self) -> dict[str, str]:
+    def clean_tags(self) -> dict[str, list[str]]:
         """Read lines of the form keyword = pattern."""
-        found = {}
+        found = []
         for line in filter(str.strip, self.cleaned_data["tags"].splitlines()):
             keyword, sign, pattern = (part.strip() for part in line.partition("="))
             if not keyword or not sign or not pattern:
                 raise forms.ValidationError(f"{line.strip()}: write a keyword, = and a pattern.")
-            found[keyword] = pattern
-        return found
+            found.append((keyword, pattern))
+        return tags_of_lines(found)
 
     def facts(
         self,
@@ -297,7 +299,9 @@ def initial_of(schedule: Schedule) -> dict[str, Any]:
         ),
         "date_from": _date(rules.get("date_from", "")),
         "date_to": _date(rules.get("date_to", "")),
-        "tags": "\n".join(f"{key} = {value}" for key, value in rules.get("tags", {}).items()),
+        "tags": "\n".join(
+            f"{key} = {value}" for key, value in lines_of_tags(rules.get("tags", {}))
+        ),
         **{name: "\n".join(rules.get(name, [])) for name in LIST_RULES},
     }
 

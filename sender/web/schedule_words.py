@@ -10,12 +10,12 @@ from sender.analytics.schedules import Attention, RunAccount
 from sender.models import RunTrigger, Schedule
 from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.local_time import UnknownZone, zone_named
+from sender.negotiation.selection import lines_of_tags
 from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services import recurrence
 from sender.services.schedule_times import recurrence_of
-from sender.web.words import INSTANCES
+from sender.web.words import INSTANCES, without_paths
 
-HIDDEN = "A source can't be used. Who may read source paths sees which, and why."
 COUNTED = {
     "patterns": "File names",
     "studies": "Study Instance UIDs",
@@ -89,7 +89,11 @@ def _iso(text: str) -> str:
 
 
 def _told(values: Any, most: int = 6) -> str:
-    told = [f"{k} = {v}" for k, v in values.items()] if isinstance(values, dict) else list(values)
+    told = (
+        [f"{k} = {v}" for k, v in lines_of_tags(values)]
+        if isinstance(values, dict)
+        else list(values)
+    )
     more = len(told) - most
     return ", ".join(told[:most]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -97,9 +101,8 @@ def _told(values: Any, most: int = 6) -> str:
 def notes(account: RunAccount, *, with_identifiers: bool) -> Iterator[str]:
     """Yield what is to be said of a run besides its outcome, one sentence or more each."""
     run = account.run
-    paths = [*run.schedule.sources, *(run.listing.sources if run.listing else [])]
     if run.detail:
-        yield without_paths(run.detail, paths, with_identifiers=with_identifiers)
+        yield run.detail if with_identifiers else without_paths(run.detail)
     if run.warning:
         began = "" if run.trigger == RunTrigger.CHECK else " before it began"
         yield f"Foreseen{began}: {run.warning}."
@@ -125,12 +128,6 @@ def _closed_until(schedule: Schedule, now: datetime) -> str:
 
 def _instances(number: int) -> str:
     return "1 instance was" if number == 1 else f"{number:,} instances were"
-
-
-def without_paths(text: str, paths: Iterable[str], *, with_identifiers: bool) -> str:
-    """Return a text, or another one where it names a source and that is not for the reader."""
-    names_one = any(path and path in text for path in paths)
-    return HIDDEN if names_one and not with_identifiers else text
 
 
 def attention(one: Attention, *, with_identifiers: bool) -> str:

@@ -9,7 +9,12 @@ from django.core.files.uploadedfile import UploadedFile
 
 from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.lists import InvalidList, ListedUid, decoded, lines_of, parse_uid_list
-from sender.negotiation.selection import InvalidSelection, Selection, parse_selection
+from sender.negotiation.selection import (
+    InvalidSelection,
+    Selection,
+    parse_selection,
+    tags_of_lines,
+)
 from sender.services.path_lists import LARGEST_LIST
 
 LONGEST_TEXT = 4_000_000
@@ -50,7 +55,8 @@ class RulesForm(forms.Form):
     date_to = forms.DateField(label="Study date to", required=False, widget=DateInput())
     tags = lines_field(
         "Attributes",
-        "Keyword and pattern, one per line: StudyDescription=*KNEE*. The files are then read anew.",
+        "Keyword and pattern, one per line: StudyDescription=*KNEE*. Of several patterns of one "
+        "attribute, one has to fit. The files are then read anew.",
     )
     uids = lines_field(
         "UIDs of studies, series or instances",
@@ -83,7 +89,7 @@ class RulesForm(forms.Form):
 
     def _selection(self, given: dict[str, Any], document: dict[str, Any]) -> Selection | None:
         try:
-            tags = dict(_tag(line) for line in _lines(given.get("tags", "")))
+            tags = tags_of_lines(_tag(line) for line in _lines(given.get("tags", "")))
         except ValueError as error:
             self.add_error("tags", str(error))
             return None

@@ -163,10 +163,12 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
         wanted = wanted.filter(position__gt=int(after))
     wanted = wanted.select_related("sent_as", "file__folder", "part__kind", "send__listing")
     rows = list(wanted[: PER_PAGE + 1])
+    statuses = {row.pk: row.status for row in rows[:PER_PAGE]}
     counts = accounts.progress(found).counts
     context = {
         "send": found,
         "rows": rows[:PER_PAGE],
+        "remarks": accounts.remarks(found, statuses),
         "total": counts[InstanceOutcome(outcome)] if outcome in counts else sum(counts.values()),
         "after": after,
         "following": rows[PER_PAGE - 1].position if len(rows) > PER_PAGE else "",

@@ -23,6 +23,8 @@ def send_studies(request: HttpRequest, number: int) -> HttpResponse:
     after = request.GET.get("after", "")[:64]
     rows = studies.studies_of(found, only_incomplete=only_incomplete, after=after)
     page = list(islice(rows, PER_PAGE + 1))
+    may_retry = found.state in again.MAY_BE_RETRIED and may(request.user, "operate")
+    incomplete = [row.uid for row in page if row.not_sent]
     context = {
         "send": found,
         "rows": page[:PER_PAGE],
@@ -30,7 +32,8 @@ def send_studies(request: HttpRequest, number: int) -> HttpResponse:
         "after": after,
         "only_incomplete": only_incomplete,
         "summary": studies.summary_of(found),
-        "may_retry": found.state in again.MAY_BE_RETRIED and may(request.user, "operate"),
+        "may_retry": may_retry,
+        "retriable": again.retriable_studies(found, incomplete) if may_retry else set(),
     }
     return render(request, "sender/send_studies.html", context)
 

@@ -134,9 +134,21 @@ def trigger(value: str) -> str:
 
 
 @register.filter
+def ended(value: str) -> str:
+    """Say how an association ended."""
+    return words.ENDED.get(value, value)
+
+
+@register.filter
 def why(reason: str) -> str:
     """Return the reason of a row as pages say it; accounts have the same word as CONTRACT.md."""
     return words.REASONS.get(reason, reason)
+
+
+@register.filter
+def remark(text: str, sees_identifiers: bool) -> str:  # filters have no keywords
+    """Return what a send or a listing has to say, to whom source paths are for or not."""
+    return text if sees_identifiers else words.without_paths(text)
 
 
 @register.filter

@@ -1,5 +1,6 @@
 """The words and marks of pages: what people read for the states and answers of the core."""
 
+import re
 from dataclasses import dataclass
 
 from sender.analytics.schedules import RunOutcome
@@ -201,6 +202,16 @@ _OF_OUTCOMES: dict[str, str] = {
     InstanceOutcome.WARNING: "None is needed: the peer stored it.",
     InstanceOutcome.CANCELLED: "Send again.",
 }
+
+HIDDEN = "A source can't be used. Who may read source paths sees which, and why."
+_PATH = re.compile(r"(?<![^\s'\"“(:,])/\S")
+"""A whole path begins a word, unlike other strokes (0/1, and/or)."""
+
+
+def without_paths(text: str) -> str:
+    """Return a remark for those who may not read source paths; another one where it names one."""
+    return HIDDEN if _PATH.search(text) else text
+
 
 REASONS = {
     "conflict": "conflict: another file has the same SOP Instance UID and other data",

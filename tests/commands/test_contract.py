@@ -201,6 +201,16 @@ def test_a_send_accounts_for_every_row(run: Run, pacs: Destination, folder: Path
     assert next(row for row in rows if not row["iuid"])["reason"].startswith("notes.txt: ")
 
 
+def test_a_file_named_like_a_formula_is_exported_as_text(
+    run: Run, pacs: Destination, tmp_path: Path
+) -> None:
+    (tmp_path / "=cmd|x.txt").write_text("no instance")
+    done = run("send", str(tmp_path), "--to", "pacs", "--inline", "--json")
+    exported = run("export_send", str(done.document["send"]))
+    [row] = csv.DictReader(io.StringIO(exported.out))
+    assert row["reason"].startswith("'=cmd|x.txt: ")
+
+
 def test_a_send_of_good_files_exits_0(run: Run, pacs: Destination, folder: Path) -> None:
     (folder / "notes.txt").unlink()
     done = run("send", str(folder), "--to", "pacs", "--inline", "--json")

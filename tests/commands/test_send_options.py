@@ -53,6 +53,7 @@ def sent(send: Send) -> list[str]:
         (["--study-date", "20240103"], "2"),
         (["--study-date", "..2024-01-02"], "01"),
         (["--tag", "StudyDescription=knee 1"], "1"),
+        (["--tag", "StudyDescription=*1", "--tag", "StudyDescription=*2"], "12"),
         (["--tag", "(0008,1030)=*2"], "2"),
     ],
 )

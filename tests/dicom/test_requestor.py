@@ -1,5 +1,6 @@
 """Whatever a peer does is a value, in time, and nothing is called sent without its word."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sender.dicom.connecting import ConnectFailed, connect
 from sender.dicom.requestor import FileRange, NetworkAssociation, NetworkRequestor, StoreRequest
 from sender.negotiation import syntaxes
 from sender.negotiation.contexts import ContextSpec, Proposal
@@ -155,6 +157,18 @@ def test_an_address_that_swallows_everything_ends_in_time() -> None:
     found = NetworkRequestor().associate(peer, PROPOSAL).outcome()
     assert time.monotonic() - began < GRACE_SECONDS
     assert found.kind in (AssociationKind.TCP_FAILED, AssociationKind.TIMED_OUT)
+
+
+def test_how_long_was_waited_for_is_told_as_people_count_time() -> None:
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(full.getsockname())
+        addresses = socket.getaddrinfo(*full.getsockname(), type=socket.SOCK_STREAM)
+        with pytest.raises(ConnectFailed, match=r"no answer within 0\.3 s\."):
+            connect(addresses, seconds=0.29999)
 
 
 def test_everything_is_accepted() -> None:

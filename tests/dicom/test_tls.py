@@ -126,6 +126,7 @@ def test_a_certificate_that_does_not_hold_ends_it_before_anything_is_said(
         None,
     )
     assert said in found.detail
+    assert not found.detail.endswith("..")
     assert found.pdus == ()
 
 

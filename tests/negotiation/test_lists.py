@@ -1,12 +1,13 @@
 """Lists of UIDs and of paths, as people and spreadsheets write them."""
 
+import zlib
+
 import pytest
 
 from sender.negotiation import lists
 from sender.negotiation.lists import (
     InvalidList,
     ListedLine,
-    ListedUid,
     decoded,
     lines_of,
     parse_path_list,
@@ -65,6 +66,13 @@ def test_lines_that_are_no_uids_are_named() -> None:
         "Line 4: “many” is no number of instances. Line 5: “0” is no number of instances. "
         "Line 6: “-1” is no number of instances. 1 more lines can't be used."
     )
+
+
+def test_a_uid_has_one_number_of_instances() -> None:
+    assert uid_list("1.2.3,25\n1.2.3\n1.2.4\n1.2.4,7") == [("1.2.3", "", 25), ("1.2.4", "", 7)]
+    with pytest.raises(InvalidList) as refused:
+        uid_list("1.2.3,25\n1.2.4\n1.2.3,20\n")
+    assert str(refused.value) == "Line 3: 1.2.3 stands here twice, with 25 and with 20 instances."
 
 
 def test_a_heading_stands_only_above_the_list() -> None:
@@ -150,10 +158,15 @@ def test_bytes_that_are_no_text_are_kept_as_in_file_names() -> None:
     assert os.fsencode(decoded(b"/\xe4/1")) == b"/\xe4/1"
 
 
+@pytest.mark.parametrize("content", [zlib.compress(bytes(range(256)) * 99), b"DICM" + b"\0" * 99])
+def test_what_is_no_text_is_no_list(content: bytes) -> None:
+    with pytest.raises(InvalidList, match="This is no text"):
+        decoded(content)
+
+
+def test_a_stray_character_makes_a_list_no_less_a_text() -> None:
+    assert decoded(b"/a\0b\t1\n") == "/a\0b\t1\n"
+
+
 def test_only_line_ends_end_a_line() -> None:
     assert list(lines_of("a\x0bb\x1cc\x85d\u2028e\nf")) == ["a\x0bb\x1cc\x85d\u2028e", "f"]
-
-
-def test_an_entry_that_stands_twice_takes_the_later_count() -> None:
-    entries = parse_uid_list(["1.2.3,1", "1.2.3,2"])
-    assert entries == [ListedUid("1.2.3", "", 2)]

@@ -12,7 +12,9 @@ from sender.negotiation.selection import (
     Selection,
     describe,
     excluded_by,
+    lines_of_tags,
     parse_selection,
+    tags_of_lines,
     takes_name,
     to_document,
 )
@@ -98,14 +100,14 @@ def test_data_without_a_uid_are_in_no_list() -> None:
 def test_patterns_of_attributes_fit_the_whole_or_one_of_several_values(
     pattern: str, value: str, is_taken: bool
 ) -> None:
-    rules = Selection(tags={"StudyDescription": pattern})
+    rules = Selection(tags={"StudyDescription": (pattern,)})
     found = excluded_by(candidate(tags={"StudyDescription": value}), rules)
     assert found == ("" if is_taken else "StudyDescription")
 
 
 def test_an_attribute_that_is_missing_counts_as_empty() -> None:
-    assert excluded_by(candidate(), Selection(tags={"StudyID": "?*"})) == "StudyID"
-    assert excluded_by(candidate(), Selection(tags={"StudyID": ""})) == ""
+    assert excluded_by(candidate(), Selection(tags={"StudyID": ("?*",)})) == "StudyID"
+    assert excluded_by(candidate(), Selection(tags={"StudyID": ("",)})) == ""
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_what_is_stored_comes_back_and_only_what_is_set_is_stored() -> None:
         studies=uids("1.2"),
         uids=uids("1.4"),
         date_from="20240101",
-        tags={"StudyID": "A*"},
+        tags={"StudyID": ("A*",)},
         least_age_seconds=60,
     )
     document = to_document(rules)
@@ -171,6 +173,9 @@ def test_what_people_write_is_tidied() -> None:
         ({"date_from": "20240102", "date_to": "20240101"}, "later than the last"),
         ({"tags": ["StudyID"]}, "its keyword and a pattern"),
         ({"tags": {"StudyID": 1}}, "its keyword and a pattern"),
+        ({"tags": {"StudyID": ["x", 1]}}, "its keyword and a pattern"),
+        ({"tags": {"StudyID": []}}, "1 to 50 patterns"),
+        ({"tags": {"StudyID": ["x"] * 51}}, "1 to 50 patterns"),
         ({"tags": {"Study ID": "x"}}, "is no keyword"),
         ({"tags": {"StudyID": "x" * 401}}, "too long"),
         ({"tags": {f"A{n}": "x" for n in range(51)}}, "at most 50 attributes"),
@@ -187,12 +192,32 @@ def test_what_can_not_be_a_rule_is_refused_in_words(document: dict[str, Any], wo
 
 @pytest.mark.parametrize("keyword", ["StudyDescription", "(0008,1030)", "00081030", "0019,1001"])
 def test_an_attribute_is_named_by_its_keyword_or_tag(keyword: str) -> None:
-    assert parse_selection({"tags": {keyword: "x"}}).tags == {keyword: "x"}
+    assert parse_selection({"tags": {keyword: "x"}}).tags == {keyword: ("x",)}
+
+
+def test_one_of_several_patterns_of_an_attribute_has_to_fit() -> None:
+    rules = parse_selection({"tags": {"StudyDescription": ["*KNEE*", "*CHEST*"], "StudyID": "7"}})
+    for description, taken in (("left knee", True), ("Chest", True), ("head", False)):
+        tags = {"StudyDescription": description, "StudyID": "7"}
+        assert (excluded_by(candidate(tags=tags), rules) == "") is taken, description
+    tags = {"StudyDescription": "knee", "StudyID": "8"}
+    assert excluded_by(candidate(tags=tags), rules) == "StudyID"
+    assert ("StudyDescription", "*KNEE*, *CHEST*") in describe(rules)
+
+
+def test_one_pattern_of_an_attribute_is_stored_as_it_was_before_there_were_several() -> None:
+    document = {"tags": {"StudyDescription": ["*KNEE*", "*CHEST*"], "StudyID": "7"}}
+    assert to_document(parse_selection(document)) == document
+    lines = [
+        ("StudyDescription", "*KNEE*"), ("StudyDescription", "*CHEST*"), ("StudyID", "7"),
+    ]  # fmt: skip
+    assert lines_of_tags(document["tags"]) == lines
+    assert tags_of_lines(lines) == {"StudyDescription": ["*KNEE*", "*CHEST*"], "StudyID": ["7"]}
 
 
 def test_only_rules_on_data_need_a_look_at_data() -> None:
     assert not Selection(patterns=("*",), least_age_seconds=60).looks_into_data
-    assert Selection(tags={"A": "x"}).looks_into_data
+    assert Selection(tags={"A": ("x",)}).looks_into_data
     assert Selection(date_to="20240101").looks_into_data
     assert Selection(uids=uids("1.2")).looks_into_data
 
@@ -204,7 +229,7 @@ def test_rules_are_described_for_people() -> None:
         transfer_syntaxes=uids(RLE),
         studies=frozenset(f"1.{n}" for n in range(9)),
         date_from="20240115",
-        tags={"StudyID": "A*"},
+        tags={"StudyID": ("A*",)},
         least_age_seconds=60,
     )
     assert describe(rules) == [

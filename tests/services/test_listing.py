@@ -26,7 +26,8 @@ from sender.models import (
 from sender.models.sources import stored_path
 from sender.negotiation.instances import ScannedInstance
 from sender.negotiation.selection import Selection, to_document
-from sender.services import listing, taking, walking
+from sender.services import expectations, listing, taking, walking
+from sender.services.expectations import Expectation
 from sender.services.listing import ScanEnd
 from tests import factories
 from tests.holders import gone_holder
@@ -354,7 +355,7 @@ def test_a_link_in_place_of_a_source_is_not_followed(tmp_path: Path) -> None:
 
 def test_an_unknown_keyword_fails_in_words(tmp_path: Path) -> None:
     tree(tmp_path, folders=0)
-    found = make(tmp_path, rules=Selection(tags={"NoSuchKeyword": "x"}))
+    found = make(tmp_path, rules=Selection(tags={"NoSuchKeyword": ("x",)}))
     scan(found)
     assert found.state == ListingState.FAILED
     assert "NoSuchKeyword" in found.detail
@@ -417,7 +418,7 @@ def test_rules_on_tags_read_only_what_the_other_rules_leave(tmp_path: Path) -> N
         extra=[("StudyDescription", "knee"), ("StudyDate", "20250101")],
     )
     scanned(tmp_path)
-    rules = Selection(tags={"StudyDescription": "knee*"}, date_to="20241231")
+    rules = Selection(tags={"StudyDescription": ("knee*",)}, date_to="20241231")
     found = scanned(tmp_path, rules=rules)
     assert [os.path.basename(path) for path in paths(found)] == ["0.dcm", "1.dcm"]
     assert found.excluded == {"StudyDescription": 2, "study date": 1}
@@ -432,6 +433,20 @@ def test_dates_are_those_of_the_study_whoever_asks(tmp_path: Path) -> None:
     rules = Selection(date_from="20240101")
     first, second = scanned(tmp_path, rules=rules), scanned(tmp_path, rules=rules)
     assert (first.files, first.excluded) == (second.files, second.excluded) == (2, {})
+
+
+def test_what_a_list_of_uids_expects_is_counted_by_instance(tmp_path: Path) -> None:
+    for number, (instance, rows) in enumerate([("1.2.1", 4), ("1.2.2", 4), ("1.2.2", 8)]):
+        path = tmp_path / f"{number}.dcm"
+        factories.write_instance(path, sop_instance=instance, study="1.3.1", rows=rows)
+    found = make(
+        tmp_path, expected=expectations.to_rows([Expectation("study", "1.3.1", 3),
+                                                 Expectation("instance", "1.2.2")])
+    )  # fmt: skip
+    scan(found)
+    standings = ListingEntry.objects.filter(listing=found).values_list("standing", flat=True)
+    assert sorted(standings) == ["", "conflict", "conflict"]
+    assert [entry.found for entry in expectations.of_listing(found)] == [2, 1]
 
 
 def test_a_file_of_two_sources_is_listed_once(tmp_path: Path) -> None:

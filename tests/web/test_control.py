@@ -162,6 +162,14 @@ def test_a_destination_is_paused_until_a_time(as_role: SignIn, destination: Dest
     assert "paused already, by operator: disk change" in again.content.decode()
 
 
+@pytest.mark.parametrize("address", ["/pause/", "/destinations/{}/pause/"])
+def test_a_pause_has_one_end(as_role: SignIn, destination: Destination, address: str) -> None:
+    both = {"reason": "x", "hours": "4", "until": "2026-01-01T00:00"}
+    page = as_role("operator").post(address.format(destination.pk), both).content.decode()
+    assert "Choose how long, or until when, but not both." in page
+    assert not Hold.objects.exists()
+
+
 def test_a_send_is_paused_resumed_and_made_urgent(as_role: SignIn, send: Send) -> None:
     client = as_role("operator")
     running(send)
@@ -249,6 +257,16 @@ def test_each_incomplete_study_is_retried_by_its_button(as_role: SignIn, mixed: 
     page = text(client, address)
     assert "1 instances are tried again." in page
     assert page.count(f'action="/sends/{mixed.pk}/retry-some/"') == 1
+
+
+def test_a_study_without_anything_to_retry_has_no_button(as_role: SignIn, mixed: Send) -> None:
+    conflict = SendItem.objects.filter(position=3)
+    conflict.update(outcome="unsendable", reason="conflict", batch=None)
+    mixed.parts.filter(study_instance_uid="1.2.826.9").update(failed=0, unsendable=1)
+    page = text(as_role("operator"), f"/sends/{mixed.pk}/studies/?incomplete=1")
+    assert "1.2.826.9" in page
+    assert page.count(f'action="/sends/{mixed.pk}/retry-some/"') == 1
+    assert 'name="study" value="1.2.826.9"' not in page
 
 
 def test_each_kind_of_data_is_retried_by_its_button(as_role: SignIn, mixed: Send) -> None:

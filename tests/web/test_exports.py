@@ -2,7 +2,8 @@
 
 import pytest
 
-from sender.web.exports import csv_response, neutralise
+from sender.negotiation.spreadsheets import neutralise
+from sender.web.exports import csv_response
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\tx", "\rx"])

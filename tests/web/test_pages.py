@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,19 @@ from sender.models import (
     ContextTemplate,
     Destination,
     Enquiry,
+    ItemCopy,
     Listing,
     Send,
     SendState,
 )
-from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Rejection
-from sender.services import heartbeat, sources
+from sender.negotiation.outcomes import (
+    AssociationKind,
+    Ended,
+    InstanceOutcome,
+    Rejection,
+    StoreOutcome,
+)
+from sender.services import heartbeat, recording, sources
 from sender.web import tags
 from tests import factories
 
@@ -383,6 +391,61 @@ def test_a_viewer_sees_no_uid_and_no_path(as_role: SignIn, send: Send) -> None:
         assert secret not in pages + exported
     assert exported.splitlines()[0] == "iuid,outcome,status,attempts,reason"
     assert len(exported.splitlines()) == 4
+
+
+def test_how_an_association_ended_is_told_in_words(as_role: SignIn, send: Send) -> None:
+    aborted = replace(factories.outcome(0, 0, 0), ended=Ended.ABORTED_BY_PEER)
+    row = factories.recorded(send.destination, aborted, send=send)
+    for address in (f"/sends/{send.pk}/", "/history/", f"/history/{row.pk}/"):
+        page = re.sub(r'(?:value|href)="[^"]*"', "", text(as_role("operator"), address))
+        assert "aborted by the peer" in page.lower(), address
+        assert "aborted_by_peer" not in page.lower(), address
+
+
+def test_instances_tell_the_peers_comment_and_where_copies_lie(as_role: SignIn, send: Send) -> None:
+    failed = send.items.get(outcome="failed")
+    attempt = factories.open_attempt(send.destination, send=send)
+    told = StoreOutcome(
+        InstanceOutcome.FAILED, 1, 0xA700, error_comment=f"full {HOSTILE}", bytes_sent=1
+    )
+    recording.record_instances(
+        attempt,
+        [
+            recording.InstanceResult(
+                1, failed.pk, "1.2.3.2", "1.2.826.1", factories.ELE, "none", told
+            )
+        ],
+    )
+    copy = factories.send_item(
+        send, position=9, uid="1.2.3.9", outcome=InstanceOutcome.SENT,
+        path="/data/secret-folder/copy.dcm",
+    )  # fmt: skip
+    ItemCopy.objects.create(item=failed, file=copy.file)
+    page = text(as_role("auditor"), f"/sends/{send.pk}/instances/")
+    assert "Error Comment: full &lt;img" in page
+    assert "also at copy.dcm" in page
+    exported = b"".join(as_role("auditor").get(f"/sends/{send.pk}/instances.csv").streaming_content)  # type: ignore[attr-defined]
+    assert (
+        f"the peer refused it; Error Comment: full {HOSTILE}; also at copy.dcm" in exported.decode()
+    )
+    assert as_role("viewer").get(f"/sends/{send.pk}/instances/").status_code == 403
+
+
+def test_what_is_wrong_with_a_source_is_for_those_who_may_see_paths(
+    as_role: SignIn, send: Send
+) -> None:
+    detail = "/data/secret-folder holds no files."
+    Send.objects.update(state=SendState.FAILED, detail=detail)
+    Listing.objects.update(state="failed", detail=detail)
+    for address in (
+        f"/sends/{send.pk}/", f"/listings/{send.listing_id}/", "/sends/", "/", "/search/?q=send",
+    ):  # fmt: skip
+        assert "secret-folder" not in text(as_role("viewer"), address), address
+    for address in (f"/sends/{send.pk}/", f"/listings/{send.listing_id}/"):
+        assert "A source can&#x27;t be used." in text(as_role("viewer"), address)
+        assert detail in text(as_role("auditor"), address)
+    Send.objects.update(detail="2 listed UIDs are incomplete; the peer said 0/1.")
+    assert "the peer said 0/1." in text(as_role("viewer"), f"/sends/{send.pk}/")
 
 
 def test_an_operator_exports_every_row(as_role: SignIn, send: Send) -> None:

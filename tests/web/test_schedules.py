@@ -218,7 +218,7 @@ def test_a_schedule_is_added_and_shown(
         modalities="ct, mr",
         sop_classes="CT Image Storage\n1.2.840.10008.5.1.4.1.1.4",
         transfer_syntaxes="Explicit VR LE",
-        tags="StationName = CT1*",
+        tags="StationName = CT1*\nStationName = CT2*\nStudyID = 7",
         date_from="2026-01-01",
         finish_within_hours="1.5",
         priority="10",
@@ -231,10 +231,13 @@ def test_a_schedule_is_added_and_shown(
     assert made.anchor == datetime(2999, 7, 1, 18, tzinfo=UTC), "20:00 in Berlin, in summer"
     assert made.rules["sop_classes"] == [factories.CT, factories.MR]
     assert made.rules["transfer_syntaxes"] == [factories.ELE]
-    assert made.rules["tags"] == {"StationName": "CT1*"}
+    assert made.rules["tags"] == {"StationName": ["CT1*", "CT2*"], "StudyID": "7"}
     assert (made.finish_within_seconds, made.priority, made.retries) == (5400, 10, 2)
     page = text(as_role("operator"), f"/schedules/{made.pk}/")
     assert "CT Image Storage" in page
+    assert "StationName = CT1*, StationName = CT2*, StudyID = 7" in page
+    changed = text(as_role("operator"), f"/schedules/{made.pk}/change/")
+    assert "StationName = CT1*\nStationName = CT2*\nStudyID = 7" in changed
 
 
 def test_a_form_shows_a_schedule_as_it_is_and_saving_it_changes_nothing(

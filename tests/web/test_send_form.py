@@ -1,6 +1,7 @@
 """Ordering sends in the browser: sources, rules, lists, destinations, times; plans side by side."""
 
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sender.services import planner, tickets
 from tests import factories
 
 SignIn = Callable[[str], Client]
+ARCHIVE = zlib.compress(bytes(range(256)) * 99)
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +116,15 @@ def test_a_send_takes_everything_that_was_said(
     assert "<strong>1</strong> by file name" in page
 
 
+def test_each_line_on_one_attribute_counts(
+    as_role: SignIn, destination: Destination, data: Path
+) -> None:
+    rules = "StudyDescription=*0\nStudyDescription=*2"
+    post(as_role("operator"), destination, sources=str(data), tags=rules)
+    send = planned(Send.objects.get())
+    assert set(send.items.values_list("file__sop_instance_uid", flat=True)) == {"1.2.0", "1.2.2"}
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -130,6 +141,8 @@ def test_a_send_takes_everything_that_was_said(
         ({"tags": "NoSuchKeyword=x"}, "NoSuchKeyword"),
         ({"uids": "1.2\nx"}, "Line 2: “x” is no UID."),
         ({"uid_file": SimpleUploadedFile("u.csv", b"1.2,many")}, "is no number of instances"),
+        ({"path_file": SimpleUploadedFile("p.zip", ARCHIVE)}, "This is no text"),
+        ({"uid_file": SimpleUploadedFile("u.zip", ARCHIVE)}, "This is no text"),
         ({"path_file": SimpleUploadedFile("p.csv", b"")}, "The list of paths is empty."),
         ({"path_file_here": "/etc/passwd"}, "outside the allowed source roots"),
         ({"windows": "20:00"}, "has no end"),
