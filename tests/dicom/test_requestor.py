@@ -219,6 +219,37 @@ def test_a_strange_answer_ends_the_negotiation(
         assert found.abort == Abort(answer[8], answer[9])
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nDate: x\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "SSH-2.0-OpenSSH_9.2p1"),
+        (b"<html>" * 100, ("<html>" * 7)[:40]),
+    ],
+)
+def test_what_is_text_is_no_dicom(answer: bytes, said: str) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(answer)
+        conversation.stay_silent()
+
+    assert outcome_of(script).detail == (
+        f'The peer does not speak DICOM: what came begins with "{said}".'
+    )
+
+
+def test_a_part_of_an_answer_is_kept_when_the_connection_breaks() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(acceptance_pdu(ALL)[:26])
+
+    found = outcome_of(script)
+    assert found.kind is AssociationKind.CONNECTION_LOST
+    assert [(p.name, p.content) for p in found.pdus if not p.sent] == [
+        ("unrecognised", acceptance_pdu(ALL)[:26])
+    ]
+
+
 @pytest.mark.parametrize("ending", ["close", "reset"])
 @pytest.mark.parametrize("after", ["connect", "request"])
 def test_a_connection_that_breaks_is_lost(ending: str, after: str) -> None:
@@ -278,7 +309,9 @@ def test_strange_but_harmless_answers_are_taken(information: bytes) -> None:
 def test_a_peer_that_receives_next_to_nothing_is_left(length: int) -> None:
     found = outcome_of(lambda c: c.accept(ALL, information=user_information(length)))
     assert found.kind is AssociationKind.ABORTED_BY_US
-    assert f"at most {length} bytes" in found.detail
+    plural = "" if length == 1 else "s"
+    assert f"at most {length} byte{plural} at a time" in found.detail
+    assert found.peer.maximum_length == length
 
 
 @pytest.mark.parametrize(("limit", "size"), [(8, 300), (129, 5_000), (128, 1_000_001)])
