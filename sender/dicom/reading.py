@@ -1,5 +1,6 @@
 """Readers of encoded data: a file through a window, and deflated data as they inflate."""
 
+import errno
 import os
 import zlib
 
@@ -26,6 +27,17 @@ def open_carefully(path: str) -> int:
         OSError: it can't be opened, or is a link.
     """
     return os.open(path, _FLAGS)
+
+
+def say_cause(error: OSError) -> str:
+    """Say why a file can't be opened or read: the system's words, or what they mean here."""
+    return _MEANINGS.get(error.errno or 0) or (error.strerror or "unknown cause").lower()
+
+
+_MEANINGS = {
+    errno.ELOOP: "it is a link now, which is not followed",
+    errno.ESPIPE: "it is no regular file any more",
+}
 
 
 def _seek_and_read(file: int, length: int, position: int) -> bytes:

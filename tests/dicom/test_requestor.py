@@ -748,6 +748,27 @@ def test_a_file_that_is_gone_is_not_sent_and_the_rest_is(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("replace", "said"),
+    [
+        (lambda path: path.symlink_to("other"),
+         "the file can't be opened: it is a link now, which is not followed"),
+        (os.mkfifo, "the file can't be read: it is no regular file any more"),
+    ],
+    ids=["link", "pipe"],
+)  # fmt: skip
+def test_what_has_replaced_a_file_is_named(
+    replace: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    replace(tmp_path / "x.dcm")
+    asked = StoreRequest(CT, "1.2.3.1", 1, FileRange(str(tmp_path / "x.dcm"), 0, 10, 0))
+    with acceptor(accepting(ALL)) as peer:
+        association = associate(peer.port)
+        stored = [outcome for _, outcome in association.store_many(iter([asked]))]
+        association.release()
+    assert [(o.outcome, o.detail) for o in stored] == [(InstanceOutcome.FAILED, said)]
+
+
 def sparse(path: Path, size: int) -> FileRange:
     """Make a file of zeros that takes no room, and return it as it was scanned."""
     with path.open("wb") as file:
