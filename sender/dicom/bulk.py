@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sender.dicom.identity import is_as_scanned
+from sender.dicom.reading import say_cause
 from sender.dicom.upper_layer import P_DATA, PDV_HEADER_LENGTH
 from sender.dicom.wire import Buffer
 from sender.negotiation.instances import ScannedInstance
@@ -134,7 +135,7 @@ def _open(path: str) -> int:
     try:
         return os.open(path, _CAREFULLY)
     except OSError as error:
-        raise SourceFailed(f"the file can't be opened: {_cause(error)}") from error
+        raise SourceFailed(f"the file can't be opened: {say_cause(error)}") from error
 
 
 _CAREFULLY = (
@@ -161,7 +162,7 @@ def _is_unchanged(descriptor: int, source: FileRange) -> bool:
         try:
             return is_as_scanned(descriptor, source.scanned)
         except OSError as error:
-            raise SourceFailed(f"the file can't be read: {_cause(error)}") from error
+            raise SourceFailed(f"the file can't be read: {say_cause(error)}") from error
     found = os.fstat(descriptor)
     return (found.st_size, found.st_mtime_ns) == (source.size, source.mtime_ns)
 
@@ -176,17 +177,13 @@ def _fill(descriptor: int, position: int, buffer: memoryview) -> None:
         try:
             count = os.preadv(descriptor, (buffer,), position)
         except OSError as error:
-            raise SourceFailed(f"the file can't be read: {_cause(error)}") from error
+            raise SourceFailed(f"the file can't be read: {say_cause(error)}") from error
         if count == len(buffer):
             return
         if not count:
             raise SourceFailed(CHANGED)
         position += count
         buffer = buffer[count:]
-
-
-def _cause(error: OSError) -> str:
-    return (error.strerror or "unknown cause").lower()
 
 
 class OpenFile:

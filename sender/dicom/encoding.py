@@ -22,7 +22,7 @@ from sender.dicom.comparison import Different
 from sender.dicom.dataset import EXPLICIT, IMPLICIT, Malformed, walk
 from sender.dicom.identity import is_as_scanned
 from sender.dicom.pixels import PixelsFailed
-from sender.dicom.reading import FileReader, InflatingReader, open_carefully
+from sender.dicom.reading import FileReader, InflatingReader, open_carefully, say_cause
 from sender.dicom.rewriting import NotRewritten, Source, rewrite
 from sender.dicom.spool import Spool, SpoolFailed
 from sender.negotiation import syntaxes
@@ -171,7 +171,7 @@ def _opened(instance: ScannedInstance, limits: Limits) -> Iterator[Source]:
     try:
         file = os.fdopen(open_carefully(instance.path), "rb")
     except OSError as error:
-        raise SourceUnusable(f"the file can't be opened: {_cause(error)}") from error
+        raise SourceUnusable(f"the file can't be opened: {say_cause(error)}") from error
     with file:
         _check_unchanged(file, instance)
         reader = FileReader(file.fileno(), instance.size)
@@ -194,10 +194,6 @@ def _opened(instance: ScannedInstance, limits: Limits) -> Iterator[Source]:
 def _check_unchanged(file: BinaryIO, instance: ScannedInstance) -> None:
     if not is_as_scanned(file.fileno(), instance):
         raise SourceUnusable(CHANGED)
-
-
-def _cause(error: OSError) -> str:
-    return (error.strerror or "unknown cause").lower()
 
 
 def _inflate(reader: InflatingReader, plain: Spool, limits: Limits) -> None:

@@ -62,8 +62,8 @@ class Evidence:
             self._notice(pdu)
 
     def keep_unrecognised(self, content: bytes) -> None:
-        """Keep the beginning of what is no PDU that belongs here."""
-        self.keep(RawPdu("unrecognised", False, content[:LONGEST_EVIDENCE]))
+        """Keep the beginning of what is no PDU that belongs here; it answers nothing."""
+        self._pdus.append(RawPdu("unrecognised", False, content[:LONGEST_EVIDENCE]))
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:

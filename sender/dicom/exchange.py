@@ -54,6 +54,7 @@ _KIND_OF_ERROR: dict[type[OSError], AssociationKind] = {
     wire.NoProgress: AssociationKind.TIMED_OUT,
     wire.Interrupted: AssociationKind.ABORTED_BY_US,
     wire.Oversized: AssociationKind.ABORTED_BY_US,
+    wire.NotDicom: AssociationKind.ABORTED_BY_US,
     wire.Spoken: AssociationKind.ABORTED_BY_US,
 }
 
@@ -103,16 +104,18 @@ class Exchange:
             self.take_abort(received[: len(upper_layer.ABORT_PDU)])
 
     def read_answer(self, request: bytes, seconds: float) -> bytes:
-        """Send an A-ASSOCIATE-RQ and return the PDU that answers it, whatever it is."""
+        """Send an A-ASSOCIATE-RQ and return the PDU that answers it, whatever it is.
+
+        What came of an answer that is none, or never ends, is kept.
+        """
         try:
             self._send_proposal(request, seconds)
             return self.wire.read_pdu(Patience(Awaited.ANSWER, seconds), longest=LONGEST_ANSWER)
-        except wire.Oversized as error:
-            self.evidence.keep_unrecognised(self.wire.pending())
-            self.abort_for(f"{error} That is no answer to an A-ASSOCIATE-RQ.")
-        except wire.ConnectionLost as error:
-            raise ending_of(error) from error
         except OSError as error:
+            if self.wire.pending():
+                self.evidence.keep_unrecognised(self.wire.pending())
+            if type(error) is wire.Oversized:
+                self.abort_for(f"{error} That is no answer to an A-ASSOCIATE-RQ.")
             self.end_for(error)
 
     def _send_proposal(self, request: bytes, seconds: float) -> None:
@@ -139,6 +142,7 @@ class Exchange:
         command = bytearray()
         try:
             while not _gather(pdu, context_id, command):
+                patience.awaited = Awaited.REST
                 pdu = self.read_pdu(patience)
             return dimse.read_response(bytes(command), expected)
         except dimse.Untrusted as error:

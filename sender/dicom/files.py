@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sender.dicom.attributes import tag_of
 from sender.dicom.identity import read_instance
-from sender.dicom.reading import open_carefully, times_of
+from sender.dicom.reading import open_carefully, say_cause, times_of
 from sender.negotiation.instances import ScannedInstance, Unreadable
 
 __all__ = [
@@ -152,7 +152,7 @@ def _printable(name: str) -> str:
 def _cause(error: OSError) -> str:
     if error.errno == errno.ENAMETOOLONG:
         return "can't be read: its path is longer than this system can open"
-    return f"can't be read: {(error.strerror or 'unknown cause').lower()}"
+    return f"can't be read: {say_cause(error)}"
 
 
 def scan(

@@ -132,9 +132,10 @@ def _take_acceptance(
         )
         return framing
     if not framing.is_possible:
+        most = acceptance.peer.maximum_length
+        plural = "" if most == 1 else "s"
         exchange.abort_for(
-            f"The peer receives at most {acceptance.peer.maximum_length} bytes at a time, "
-            "which holds no data."
+            f"The peer receives at most {most} byte{plural} at a time, which holds no data."
         )
     evidence.note(kind=AssociationKind.ESTABLISHED, phase=Phase.TRANSFER, detail="")
     return framing

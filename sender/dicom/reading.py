@@ -43,6 +43,17 @@ def times_of(found: os.stat_result) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_ctime_ns
 
 
+def say_cause(error: OSError) -> str:
+    """Say why a file can't be opened or read: the system's words, or what they mean here."""
+    return _MEANINGS.get(error.errno or 0) or (error.strerror or "unknown cause").lower()
+
+
+_MEANINGS = {
+    errno.ELOOP: "it is a link now, which is not followed",
+    errno.ESPIPE: "it is no regular file any more",
+}
+
+
 def _seek_and_read(file: int, length: int, position: int) -> bytes:
     os.lseek(file, position, os.SEEK_SET)
     return os.read(file, length)

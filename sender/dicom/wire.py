@@ -1,6 +1,7 @@
 """One TCP connection with a deadline on everything: nothing a peer does can block for ever."""
 
 import contextlib
+import re
 import selectors
 import socket
 import struct
@@ -42,6 +43,10 @@ class Oversized(OSError):
     """A PDU claims to be longer than it may be, or more came than we asked for."""
 
 
+class NotDicom(Oversized):
+    """What came is text, as of HTTP or SSH: no PDU begins like that."""
+
+
 class Spoken(OSError):
     """While we were sending, the peer said something that ends an association; it can be read."""
 
@@ -60,15 +65,16 @@ class Patience:
     What was handed to the system may be on its way for minutes; until then nobody can answer.
     """
 
-    __slots__ = ("_undelivered", "_window", "awaited", "moved_at", "seconds")
+    __slots__ = ("_asked", "_undelivered", "_window", "awaited", "moved_at", "seconds")
 
     def __init__(self, awaited: Awaited, seconds: float) -> None:
-        self.awaited = awaited
+        self._asked = awaited
         self.seconds = seconds
         self.begin()
 
     def begin(self) -> "Patience":
         """Begin a wait; one object may serve many, one after another."""
+        self.awaited = self._asked
         self.moved_at = time.monotonic()
         self._undelivered: int | None = None
         self._window = 0
@@ -241,6 +247,7 @@ class Wire:
         Raises:
             ConnectionLost, NoProgress, Interrupted.
             Oversized: its header claims more than `longest` bytes.
+            NotDicom: it has no header, but text.
         """
         received = self._received
         if not received:
@@ -248,15 +255,18 @@ class Wire:
             if len(data) == _pdu_length(data) <= longest:
                 return data  # as nearly always
             received += data
+        asked = patience.awaited
         while (length := _pdu_length(received)) > len(received):
             if length > longest:
                 break
+            patience.awaited = Awaited.REST
             if patience.left <= 0:  # whatever it says, it does not come to an end
                 raise NoProgress(patience.explain(read_figures(self._socket)))
             self._acknowledge()
             received += self._take(patience)
         if length > longest:
-            raise Oversized(f"The peer announced a PDU of {length} bytes.")
+            raise _oversized(received, length)
+        patience.awaited = asked
         pdu = bytes(received[:length])
         del received[:length]
         return pdu
@@ -380,6 +390,18 @@ def _pdu_length(received: bytes | bytearray) -> int:
     if len(received) < HEADER_LENGTH:
         return HEADER_LENGTH
     return HEADER_LENGTH + int.from_bytes(received[2:6], "big")
+
+
+def _oversized(received: bytes | bytearray, length: int) -> Oversized:
+    """Say what came instead of a PDU that may be read."""
+    text = _TEXT.match(received)
+    if text is None:
+        return Oversized(f"The peer announced a PDU of {length} bytes.")
+    said = text[0].decode("ascii").strip()
+    return NotDicom(f'The peer does not speak DICOM: what came begins with "{said}".')
+
+
+_TEXT = re.compile(rb"[ -~]{6,40}")
 
 
 def _drop(pending: list[Buffer], sent: int) -> None:

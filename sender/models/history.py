@@ -106,7 +106,11 @@ class ProposedPresentationContext(models.Model):
 
 
 class PresentationContextDefinitionResultList(models.Model):
-    """A peer's whole answer to a proposal, PS3.8 section 7.1.1.14. Row 0: no answer."""
+    """A peer's whole answer to a proposal, PS3.8 section 7.1.1.14. Row 0: no answer.
+
+    Attributes:
+        more_unmatched: answers that fit no proposed context, beyond those that have a row.
+    """
 
     digest = models.BinaryField(max_length=32, unique=True)
     definition_list = models.ForeignKey(
@@ -119,6 +123,7 @@ class PresentationContextDefinitionResultList(models.Model):
     rejected_count = models.PositiveSmallIntegerField(default=0)
     unanswered_count = models.PositiveSmallIntegerField(default=0)
     violation_count = models.PositiveSmallIntegerField(default=0)
+    more_unmatched = models.PositiveIntegerField(db_default=0)
 
 
 class PresentationContextResult(models.Model):

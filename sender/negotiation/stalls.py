@@ -14,6 +14,8 @@ class Awaited(StrEnum):
     ROOM = "room"
     """The system takes no more of our data before the peer has taken some."""
     ANSWER = "answer"
+    REST = "rest"
+    """What is missing of an answer that has begun."""
     HANDSHAKE = "handshake"
     SOURCE = "source"
     """A file, or the next instance."""
@@ -27,6 +29,7 @@ class Whose(StrEnum):
     NETWORK = "network"
     PEER_NOT_READING = "peer_not_reading"
     PEER_SILENT = "peer_silent"
+    PEER_UNFINISHED = "peer_unfinished"
     OURS = "ours"
     UNKNOWN = "unknown"
 
@@ -89,6 +92,7 @@ SAID: Mapping[Whose, str] = {
     Whose.NETWORK: "The network does not deliver: the peer's system acknowledges nothing.",
     Whose.PEER_NOT_READING: "The peer has stopped reading: it takes no more data.",
     Whose.PEER_SILENT: "The peer has received everything and does not answer.",
+    Whose.PEER_UNFINISHED: "The peer has begun an answer and does not finish it.",
     Whose.OURS: "We hold back, or the source keeps us waiting.",
     Whose.UNKNOWN: "Nothing moves; this system does not tell who keeps it waiting.",
 }
@@ -97,6 +101,7 @@ assert set(SAID) == set(Whose)
 _SENTENCES = {
     Awaited.ROOM: "The peer took no data for {} s",
     Awaited.ANSWER: "The peer did not answer for {} s",
+    Awaited.REST: "The peer began an answer and did not finish it in {} s",
     Awaited.HANDSHAKE: "The peer did not finish the TLS handshake in {} s",
     Awaited.SOURCE: "Nothing could be read from the source for {} s",
     Awaited.LIMIT: "We have held back for {} s to keep within the limit of this destination",
@@ -112,14 +117,14 @@ def _whose(awaited: Awaited, figures: TransportFigures | None) -> Whose:
     if figures.probes >= UNANSWERED_PROBES:
         return Whose.NETWORK
     if figures.undelivered == 0:
-        return Whose.PEER_SILENT
+        return Whose.PEER_UNFINISHED if awaited is Awaited.REST else Whose.PEER_SILENT
     if figures.window == 0 or figures.segments_unacknowledged == 0:
         return Whose.PEER_NOT_READING  # a window too small to be used is as good as none
     return Whose.NETWORK
 
 
 def _cause(whose: Whose, figures: TransportFigures | None) -> str:
-    if figures is None or whose is Whose.OURS:
+    if figures is None or whose in (Whose.OURS, Whose.PEER_UNFINISHED):
         return ""
     if whose is Whose.PEER_NOT_READING:
         return "it stopped reading (zero window)"

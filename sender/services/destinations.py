@@ -20,12 +20,33 @@ from sender.negotiation.peers import (
 )
 from sender.negotiation.profiles import InvalidProfile, parse_profile
 from sender.negotiation.windows import InvalidWindows, parse_windows
+from sender.services import holds
 from sender.services.audit import write_entry
 from sender.services.canonical import digest
 
 _METADATA = frozenset(
     {ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254")}
 )
+
+
+_NEGOTIATED = frozenset(
+    {
+        "ae_title",
+        "address",
+        "port",
+        "calling_ae_title",
+        "connect_timeout",
+        "tls_timeout",
+        "acse_timeout",
+        "maximum_length",
+        "tls",
+        "tls_ca_file",
+        "tls_cert_file",
+        "tls_key_file",
+        "tls_server_name",
+    }
+)
+"""What it depends on whether an association comes about."""
 
 
 class InvalidDestination(ValueError):
@@ -95,6 +116,8 @@ def change_destination(
 ) -> Destination:
     """Change a destination; its earlier revisions stay.
 
+    What the engine holds is tried at once if an association may come about now.
+
     Raises:
         NameTaken, InvalidDestination.
     """
@@ -107,7 +130,10 @@ def change_destination(
     for name, value in changes.items():
         setattr(destination, name, value)
     if changes:
-        _save(destination, actor, "destination.change", changes)
+        with transaction.atomic():
+            _save(destination, actor, "destination.change", changes)
+            if _NEGOTIATED & changes.keys():
+                holds.try_changed(destination.pk)
     return destination
 
 

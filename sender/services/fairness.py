@@ -17,7 +17,9 @@ from sender.models import (
     BatchState,
     DestinationSlot,
     Send,
+    SendBatch,
     SendState,
+    Trigger,
     WorkerHeartbeat,
 )
 from sender.models.sends import URGENT
@@ -79,16 +81,34 @@ def must_wait(destination_id: int) -> bool:
     """Tell whether enough workers of this host are with destinations that may not work."""
     if is_proven(destination_id):
         return False
-    held = DestinationSlot.objects.filter(
-        lease_until__gt=ENDED, owner__startswith=f"{settings.SENDER_HOST}:"
-    )
-    at_work = list(held.values_list("destination_id", flat=True))
+    at_work = _with_workers()
     most = settings.WORKERS - 1
     if most and sum(not is_proven(number) for number in at_work) >= most:
         return True
     others = [number for number in at_work if number != destination_id]
     is_enough = sum(map(is_doubtful, others)) >= max(1, settings.WORKERS // 4)
     return is_enough and is_doubtful(destination_id)
+
+
+def _with_workers() -> list[int]:
+    """Return the destinations that workers of this host are with, once for each worker.
+
+    Processes that send inline or ask a peer something hold slots too, but no worker.
+    """
+    slots = DestinationSlot.objects.filter(
+        lease_until__gt=ENDED, owner__startswith=f"{settings.SENDER_HOST}:"
+    )
+    held = list(slots.values_list("destination_id", "owner"))
+    inline = SendBatch.objects.filter(
+        destination_id__in={number for number, _ in held},
+        state=BatchState.RUNNING,
+        send__inline=True,
+    )
+    asking = AssociationAttempt.objects.filter(
+        trigger__in=(Trigger.ECHO, Trigger.NEGOTIATE), closed_at__isnull=True
+    )
+    others = {owner for rows in (inline, asking) for owner in rows.values_list("owner", flat=True)}
+    return [number for number, owner in held if owner not in others]
 
 
 def queue_up() -> None:

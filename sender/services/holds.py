@@ -184,6 +184,16 @@ def try_now(destination_id: int) -> None:
     ).update(probe_at=now)
 
 
+def try_changed(destination_id: int) -> None:
+    """Have a destination tried at once that is another now, with what was put off beside it."""
+    hold = _of_engine(destination_id)
+    if hold is None:
+        return
+    try_now(destination_id)
+    _bring_forward(hold, timezone.now())
+    _wake(destination_id)
+
+
 def take_probe(hold: Hold, *, seconds: float) -> bool:
     """Take the right to try a destination; of all who want it at a time, one gets it.
 
@@ -292,14 +302,20 @@ def _end(hold: Hold, actor: str, at: datetime) -> bool:
     if hold.kind != HoldKind.BREAKER or actor != SYSTEM:
         _write(hold, "resume", actor)
     if hold.destination_id is not None and hold.kind in _OF_ENGINE:
-        SendBatch.objects.filter(
-            destination_id=hold.destination_id,
-            state=BatchState.READY,
-            rule=hold.rule,
-            next_attempt_at__gt=at,
-        ).update(next_attempt_at=at)
+        _bring_forward(hold, at)
     _wake(hold.destination_id)
     return True
+
+
+def _bring_forward(hold: Hold, at: datetime) -> None:
+    """Have what failed as the destination did tried from an instant on."""
+    assert hold.destination_id is not None
+    SendBatch.objects.filter(
+        destination_id=hold.destination_id,
+        state=BatchState.READY,
+        rule=hold.rule,
+        next_attempt_at__gt=at,
+    ).update(next_attempt_at=at)
 
 
 def _wake(destination_id: int | None) -> None:

@@ -6,6 +6,7 @@ sightings do not wait for each other (HISTORY.md 5.2).
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.db import models, transaction
@@ -38,6 +39,9 @@ _remembered: dict[tuple[str, object], int] = {}
 MOST_REMEMBERED = 100_000
 MOST_SYNTAXES = 1000
 """So many are read at once: more than there are, but for what strange peers answer."""
+
+MOST_UNMATCHED = 256
+"""Answers of one peer that fit no proposed context; twice as many as there can be contexts."""
 
 
 def forget() -> None:
@@ -216,8 +220,13 @@ def answer_digest(
     proposal: Proposal,
     contexts: Sequence[outcomes.ContextOutcome],
     strays: Sequence[outcomes.StrayAnswer],
+    more_strays: int,
 ) -> bytes:
-    """Return the digest by which a peer's whole answer is interned."""
+    """Return the digest by which a peer's whole answer is interned.
+
+    Args:
+        more_strays: how many there were beside those that are kept.
+    """
     return digest(
         proposal_digest(proposal),
         *(
@@ -228,6 +237,7 @@ def answer_digest(
             digest(s.kind.value, s.answer.context_id, s.answer.result, s.answer.transfer_syntax)
             for s in strays
         ),
+        *((more_strays,) if more_strays else ()),
     )
 
 
@@ -235,11 +245,13 @@ def result_list_id(outcome: outcomes.AssociationOutcome) -> int:
     """Return the row of a peer's answer; the row for "no answer" if none came."""
     if not any(context.negotiated for context in outcome.contexts):
         return NO_RESULT_LIST
-    key = (outcome.proposal, outcome.contexts, outcome.strays)
-    return _remember("rl", key, lambda: _find_result_list(outcome))
+    kept = replace(outcome, strays=outcome.strays[:MOST_UNMATCHED])
+    more = len(outcome.strays) - len(kept.strays)
+    key = (kept.proposal, kept.contexts, kept.strays, more)
+    return _remember("rl", key, lambda: _find_result_list(kept, more))
 
 
-def _find_result_list(outcome: outcomes.AssociationOutcome) -> int:
+def _find_result_list(outcome: outcomes.AssociationOutcome, more_strays: int) -> int:
     contexts = outcome.contexts
     violations = sum(context.violation for context in contexts)
     accepted = sum(context.is_accepted for context in contexts)
@@ -251,12 +263,13 @@ def _find_result_list(outcome: outcomes.AssociationOutcome) -> int:
 
     return _intern_whole(
         PresentationContextDefinitionResultList,
-        {"digest": answer_digest(outcome.proposal, contexts, outcome.strays)},
+        {"digest": answer_digest(outcome.proposal, contexts, outcome.strays, more_strays)},
         {
             "definition_list_id": definition_list_id(outcome.proposal),
             "accepted_count": accepted,
             "unanswered_count": unanswered,
             "violation_count": violations,
+            "more_unmatched": more_strays,
             "rejected_count": len(contexts) - accepted - unanswered - violations,
         },
         write,

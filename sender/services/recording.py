@@ -35,6 +35,7 @@ from sender.negotiation.outcomes import (
     AssociationKind,
     AssociationOutcome,
     Ended,
+    PeerIdentity,
     Phase,
     RawPdu,
     StoreOutcome,
@@ -228,7 +229,7 @@ def _row(attempt: AssociationAttempt, outcome: AssociationOutcome) -> Associatio
         for phase in Phase
         if phase in outcome.seconds and phase is not Phase.LOCAL
     }
-    negotiated = outcome.is_negotiated
+    is_told = outcome.is_negotiated or outcome.peer != PeerIdentity()
     return Association(
         uid=attempt.uid,
         started_at=outcome.started_at,
@@ -251,7 +252,7 @@ def _row(attempt: AssociationAttempt, outcome: AssociationOutcome) -> Associatio
         reject_reason=rejection.reason if rejection else None,
         abort_source=abort.source if abort else None,
         abort_reason=abort.reason if abort else None,
-        peer_identity_id=interning.peer_identity_id(outcome.peer) if negotiated else None,
+        peer_identity_id=interning.peer_identity_id(outcome.peer) if is_told else None,
         endpoint_id=interning.endpoint_id(attempt.sender_host, outcome.connection),
         tls_session_id=interning.tls_session_id(outcome.connection),
         local_port=outcome.connection.local_port,

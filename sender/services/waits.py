@@ -63,6 +63,11 @@ def _for_turn(destination: Destination) -> Wait:
     urgent = fairness.more_urgent_than(destination.pk)
     if urgent is not None:
         return Wait(f"An urgent send to {Destination.objects.get(pk=urgent)} goes first.")
+    if fairness.must_wait(destination.pk):
+        return Wait(
+            f"{destination} has not shown lately that it works, and as many workers as such "
+            "destinations may have together are with others like it."
+        )
     return Wait("It waits for a free worker.")
 
 

@@ -152,6 +152,7 @@ STALLS: dict[Whose, Mark] = {
     Whose.NETWORK: Mark("Network", "signal-slash", "failed"),
     Whose.PEER_NOT_READING: Mark("Peer does not read", "no-symbol", "warning"),
     Whose.PEER_SILENT: Mark("Peer is silent", "speaker-x-mark", "warning"),
+    Whose.PEER_UNFINISHED: Mark("Answer unfinished", "speaker-x-mark", "warning"),
     Whose.OURS: Mark("Ours", "pause", "quiet"),
     Whose.UNKNOWN: Mark("Nothing moves", "question-mark-circle", "unknown"),
 }

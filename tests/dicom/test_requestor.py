@@ -166,7 +166,8 @@ def test_how_long_was_waited_for_is_told_as_people_count_time() -> None:
             filling = stack.enter_context(socket.socket())
             filling.setblocking(False)
             filling.connect_ex(full.getsockname())
-        addresses = socket.getaddrinfo(*full.getsockname(), type=socket.SOCK_STREAM)
+        host, port = full.getsockname()
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with pytest.raises(ConnectFailed, match=r"no answer within 0\.3 s\."):
             connect(addresses, seconds=0.29999)
 
@@ -233,6 +234,37 @@ def test_a_strange_answer_ends_the_negotiation(
         assert found.abort == Abort(answer[8], answer[9])
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nDate: x\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "SSH-2.0-OpenSSH_9.2p1"),
+        (b"<html>" * 100, ("<html>" * 7)[:40]),
+    ],
+)
+def test_what_is_text_is_no_dicom(answer: bytes, said: str) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(answer)
+        conversation.stay_silent()
+
+    assert outcome_of(script).detail == (
+        f'The peer does not speak DICOM: what came begins with "{said}".'
+    )
+
+
+def test_a_part_of_an_answer_is_kept_when_the_connection_breaks() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(acceptance_pdu(ALL)[:26])
+
+    found = outcome_of(script)
+    assert found.kind is AssociationKind.CONNECTION_LOST
+    assert [(p.name, p.content) for p in found.pdus if not p.sent] == [
+        ("unrecognised", acceptance_pdu(ALL)[:26])
+    ]
+
+
 @pytest.mark.parametrize("ending", ["close", "reset"])
 @pytest.mark.parametrize("after", ["connect", "request"])
 def test_a_connection_that_breaks_is_lost(ending: str, after: str) -> None:
@@ -292,7 +324,9 @@ def test_strange_but_harmless_answers_are_taken(information: bytes) -> None:
 def test_a_peer_that_receives_next_to_nothing_is_left(length: int) -> None:
     found = outcome_of(lambda c: c.accept(ALL, information=user_information(length)))
     assert found.kind is AssociationKind.ABORTED_BY_US
-    assert f"at most {length} bytes" in found.detail
+    plural = "" if length == 1 else "s"
+    assert f"at most {length} byte{plural} at a time" in found.detail
+    assert found.peer.maximum_length == length
 
 
 @pytest.mark.parametrize(("limit", "size"), [(8, 300), (129, 5_000), (128, 1_000_001)])
@@ -727,6 +761,27 @@ def test_a_file_that_is_gone_is_not_sent_and_the_rest_is(tmp_path: Path) -> None
         InstanceOutcome.FAILED,
         InstanceOutcome.SENT,
     ]
+
+
+@pytest.mark.parametrize(
+    ("replace", "said"),
+    [
+        (lambda path: path.symlink_to("other"),
+         "the file can't be opened: it is a link now, which is not followed"),
+        (os.mkfifo, "the file can't be read: it is no regular file any more"),
+    ],
+    ids=["link", "pipe"],
+)  # fmt: skip
+def test_what_has_replaced_a_file_is_named(
+    replace: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    replace(tmp_path / "x.dcm")
+    asked = StoreRequest(CT, "1.2.3.1", 1, FileRange(str(tmp_path / "x.dcm"), 0, 10, 0))
+    with acceptor(accepting(ALL)) as peer:
+        association = associate(peer.port)
+        stored = [outcome for _, outcome in association.store_many(iter([asked]))]
+        association.release()
+    assert [(o.outcome, o.detail) for o in stored] == [(InstanceOutcome.FAILED, said)]
 
 
 def sparse(path: Path, size: int) -> FileRange:

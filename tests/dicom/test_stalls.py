@@ -14,13 +14,25 @@ from pathlib import Path
 import pytest
 
 from sender.dicom import stalls
-from sender.dicom.requestor import FileRange, NetworkAssociation, StoreRequest
-from sender.negotiation.outcomes import Ended, InstanceOutcome, StoreOutcome
-from sender.negotiation.peers import Timeouts
+from sender.dicom.requestor import (
+    FileRange,
+    NetworkAssociation,
+    NetworkRequestor,
+    StoreRequest,
+)
+from sender.negotiation.outcomes import (
+    AssociationKind,
+    Ended,
+    InstanceOutcome,
+    RawPdu,
+    StoreOutcome,
+)
+from sender.negotiation.peers import Peer, Timeouts
 from sender.negotiation.stalls import Awaited, Stall, TransportFigures, Whose
-from tests.dicom.test_requestor import ALL, CT, associate, request, well_behaved
+from tests.acceptance import acceptance_pdu
+from tests.dicom.test_requestor import ALL, CT, PROPOSAL, associate, request, well_behaved
 from tests.processes import await_true
-from tests.scripted_acceptor import Conversation, acceptor
+from tests.scripted_acceptor import Conversation, acceptor, fragment, response
 
 PATIENT = Timeouts(connect=5, tls=5, acse=5, progress=60, answer=60)
 LARGE = 64 << 20
@@ -190,6 +202,88 @@ def test_a_negotiation_without_an_answer_says_whose_it_is() -> None:
         "The peer did not answer for 0.3 s: it has received everything and is silent."
     )
     assert found.stall is not None
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02], ids=["26 bytes", "byte after byte"])
+@linux_only
+def test_a_negotiation_that_is_answered_in_part_says_so_and_keeps_the_part(pause: float) -> None:
+    whole = acceptance_pdu(ALL)
+
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(whole[:26])
+        for number in range(26, len(whole) if pause else 26):
+            if conversation.ended.wait(pause):
+                return
+            conversation.send(whole[number : number + 1])
+        conversation.stay_silent()
+
+    heard: list[RawPdu] = []
+    with acceptor(script) as peer:
+        to = Peer("127.0.0.1", peer.port, "PEER", timeouts=Timeouts(acse=0.4))
+        association = NetworkRequestor().associate(to, PROPOSAL, notice=heard.append)
+        found = association.outcome()
+    assert (found.kind, found.detail) == (
+        AssociationKind.TIMED_OUT,
+        "The peer began an answer and did not finish it in 0.4 s.",
+    )
+    assert found.stall is not None
+    assert found.stall.whose is Whose.PEER_UNFINISHED
+    kept = [pdu.content for pdu in found.pdus if pdu.name == "unrecognised"]
+    assert len(kept) == 1
+    assert whole.startswith(kept[0])
+    assert len(kept[0]) >= 26
+    assert [pdu.name for pdu in heard if not pdu.sent] == [], "it is no answer"
+
+
+def in_one_pdu(conversation: Conversation, answer: bytes) -> None:
+    conversation.send(fragment(1, answer)[:100])
+
+
+def in_several_pdus(conversation: Conversation, answer: bytes) -> None:
+    conversation.send(fragment(1, answer[:60], control=1))
+
+
+@pytest.mark.parametrize("say", [in_one_pdu, in_several_pdus])
+@linux_only
+def test_a_response_that_comes_in_part_is_no_silence(
+    say: Callable[[Conversation, bytes], None],
+) -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        conversation.answer(conversation.read_request())
+        say(conversation, response(conversation.read_request()))
+        conversation.stay_silent()
+
+    said = "The peer began an answer and did not finish it in 0.4 s."
+    with acceptor(script) as peer:
+        association = associate(peer.port, Timeouts(progress=0.4, answer=0.4))
+        requests = iter([request(1), request(2)])
+        stored = [(o.outcome, o.detail) for _, o in association.store_many(requests)]
+    assert stored == [(InstanceOutcome.SENT, ""), (InstanceOutcome.UNKNOWN, said)]
+    assert association.outcome().detail == said
+
+
+@linux_only
+def test_silence_after_an_answer_in_parts_is_silence() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.accept(ALL)
+        asked = conversation.read_request()
+        answer = response(asked)
+        conversation.send(fragment(1, answer[:60], control=1))
+        conversation.ended.wait(0.1)
+        conversation.send(fragment(1, answer[60:]))
+        conversation.read_request()
+        conversation.stay_silent()
+
+    with acceptor(script) as peer:
+        association = associate(peer.port, Timeouts(progress=0.4, answer=0.4))
+        requests = iter([request(1), request(2)])
+        stored = [o.outcome for _, o in association.store_many(requests)]
+    assert stored == [InstanceOutcome.SENT, InstanceOutcome.UNKNOWN]
+    assert association.outcome().detail == (
+        "The peer did not answer for 0.4 s: it has received everything and is silent."
+    )
 
 
 def test_a_source_that_does_not_come_is_ours() -> None:

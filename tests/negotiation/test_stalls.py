@@ -62,6 +62,19 @@ F = TransportFigures
         ),
         (Awaited.ANSWER, None, Whose.UNKNOWN, "The peer did not answer for 60 s."),
         (
+            Awaited.REST,
+            F(0, window=70_656),
+            Whose.PEER_UNFINISHED,
+            "The peer began an answer and did not finish it in 60 s.",
+        ),
+        (
+            Awaited.REST,
+            F(0, probes=5, window=70_656),
+            Whose.NETWORK,
+            "The peer began an answer and did not finish it in 60 s: "
+            "the network is silent (5 probes without an answer).",
+        ),
+        (
             Awaited.SOURCE,
             None,
             Whose.OURS,

@@ -64,7 +64,10 @@ def test_children_that_are_killed_come_back(tmp_path: Path) -> None:
     site = make_migrated_site(tmp_path)
     with site.running([*MANAGE, "up", "--no-demo", "--workers", "1"]) as up:
         await_true(lambda: answers(site), "the web server")
-        os.kill(site.processes("sender.process.web")[0], signal.SIGKILL)
+        web = site.processes("sender.process.web")[0]
+        environment = Path(f"/proc/{web}/environ").read_bytes().split(b"\0")
+        assert b"CONCORDAT_WORKERS=1" in environment, "pages know how many workers there are"
+        os.kill(web, signal.SIGKILL)
         await_true(lambda: "The web server ended (SIGKILL)" in site.output, "the report")
         await_true(lambda: answers(site), "the web server again")
         up.send_signal(signal.SIGTERM)

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import (
     Association,
+    AssociationAttempt,
     AuditEntry,
     BatchState,
     Destination,
@@ -23,6 +24,7 @@ from sender.models import (
     SendBatch,
     SendItem,
     SendState,
+    Trigger,
 )
 from sender.negotiation import retry
 from sender.negotiation.outcomes import AssociationKind
@@ -475,6 +477,24 @@ def test_destinations_that_were_never_tried_leave_a_worker_free(
     good = factories.destination("good")
     factories.recorded(good)
     assert not fairness.must_wait(good.pk)
+
+
+@pytest.mark.parametrize("trigger", [Trigger.SEND, Trigger.ECHO])
+def test_who_sends_inline_or_asks_a_peer_is_no_worker(
+    trigger: Trigger, settings: Settings, tmp_path: Path
+) -> None:
+    settings.WORKERS = 2
+    silent, new = factories.destination("silent"), factories.destination("new")
+    owner = owners.owner_name()
+    assert leases.claim_slot(silent, owner) is not None
+    assert fairness.must_wait(new.pk), "a worker is with one that may not work"
+    if trigger is Trigger.SEND:
+        send = planned(silent, write_studies(tmp_path / "in", 1), inline=True)
+        assert leases.claim_batch(silent.pk, owner, send_id=send.pk) is not None
+    else:
+        uid = factories.open_attempt(silent)
+        AssociationAttempt.objects.filter(uid=uid).update(owner=owner, trigger=trigger)
+    assert not fairness.must_wait(new.pk)
 
 
 @pytest.mark.slow

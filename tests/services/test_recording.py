@@ -1,6 +1,7 @@
 """What is recorded: once, completely, and so that a change shows."""
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -10,17 +11,28 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sender.models import Association, AssociationAttempt, InstanceAttempt, NegotiationDay, Pdu
+from sender.models import (
+    Association,
+    AssociationAttempt,
+    InstanceAttempt,
+    NegotiationDay,
+    Pdu,
+    UnmatchedResult,
+)
 from sender.models.reading import contexts_of, proposal_of, strays_of
 from sender.negotiation.outcomes import (
     AssociationKind,
+    AssociationOutcome,
     ContextAnswer,
     InstanceOutcome,
+    PeerIdentity,
     RawPdu,
     StoreOutcome,
+    StrayAnswer,
+    StrayKind,
     answered,
 )
-from sender.services import recording, records
+from sender.services import interning, recording, records
 from sender.services.vigil import ENDED
 from tests import factories
 from tests.factories import PROPOSAL
@@ -68,6 +80,39 @@ def test_whatever_a_peer_answers_is_stored_and_read_back(
     assert [c.verdicts for c in contexts_of(row)] == [c.verdicts for c in contexts]
     assert strays_of(row) == strays
     assert records.verify_record(row)
+
+
+def with_strays(count: int) -> AssociationOutcome:
+    """Return an association whose peer answered for an id again and again that nobody proposed."""
+    stray = StrayAnswer(StrayKind.UNKNOWN_ID, ContextAnswer(99, 0, factories.ILE))
+    return replace(factories.outcome(0, 0, 4), strays=(stray,) * count)
+
+
+def test_of_answers_that_fit_no_context_a_bounded_number_is_kept_and_the_rest_counted() -> None:
+    to = factories.destination()
+    row = factories.recorded(to, with_strays(100_000))
+    assert UnmatchedResult.objects.count() == len(strays_of(row)) == interning.MOST_UNMATCHED
+    assert row.result_list.more_unmatched == 100_000 - interning.MOST_UNMATCHED
+    assert records.verify_record(Association.objects.get())
+    other = factories.recorded(to, with_strays(99_999))
+    assert other.result_list_id != row.result_list_id
+    assert records.verify_record(other)
+
+
+@pytest.mark.parametrize("length", [1, 7])
+def test_what_a_peer_said_of_itself_is_kept_when_we_leave_it_for_that(length: int) -> None:
+    said = PeerIdentity("1.2.3", "PEER_1", length)
+    value = replace(factories.outcome(0, 0, 4), kind=AssociationKind.ABORTED_BY_US, peer=said)
+    row = factories.recorded(factories.destination(), value)
+    assert row.peer_identity is not None
+    assert row.peer_identity.implementation_version_name == "PEER_1"
+    assert row.peer_identity.maximum_length_received == length
+    assert records.verify_record(row)
+
+
+def test_a_peer_that_said_nothing_has_no_identity() -> None:
+    value = replace(factories.outcome(kind=AssociationKind.TIMED_OUT), peer=PeerIdentity())
+    assert factories.recorded(factories.destination(), value).peer_identity is None
 
 
 def test_recording_twice_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from sender.services import (
     transfer,
 )
 from sender.services.again import Subset
+from sender.services.destinations import DestinationFacts, change_destination
 from sender.services.gate import By
 from sender.services.leases import BatchLease
 from sender.services.sending import WrongState
@@ -208,6 +210,45 @@ def test_one_click_ends_the_waiting_for_the_fix(
     engine.work(pacs.pk)
     profiles["PACS"] = WORKS
     holds.resume(Hold.objects.get(), "anna")
+    engine.work(pacs.pk)
+    assert (state_of(send), outcomes(send)) == (SendState.SUCCEEDED, {"sent": 9})
+
+
+def changed(to: Destination, **changes: Any) -> None:
+    """Save a destination with changes, as an administrator does."""
+    facts = {field.name: getattr(to, field.name) for field in fields(DestinationFacts)}
+    change_destination(to, DestinationFacts(**facts | changes), actor="anna")
+
+
+def test_a_blocked_destination_is_asked_at_once_when_it_was_corrected(
+    pacs: Destination, profiles: dict[str, Profile], folder: Path
+) -> None:
+    from django_q.models import OrmQ
+
+    send = planned(pacs, folder)
+    engine.work(pacs.pk)
+    changed(pacs, notes="call the archive", max_associations=2)
+    engine.tick("test")
+    OrmQ.objects.all().delete()
+    engine.tick("test")
+    assert not OrmQ.objects.exists(), "nothing that an association depends on was changed"
+    profiles["MENDED"] = WORKS
+    changed(pacs, ae_title="MENDED")
+    engine.tick("test")
+    assert "sender.tasks.probe_destination" in [row.func() for row in OrmQ.objects.all()]
+    probing.probe_destination(Hold.objects.get().pk)
+    engine.work(pacs.pk)
+    assert (state_of(send), outcomes(send)) == (SendState.SUCCEEDED, {"sent": 9})
+
+
+def test_a_destination_out_of_reach_is_called_at_once_when_it_was_corrected(
+    pacs: Destination, profiles: dict[str, Profile], folder: Path
+) -> None:
+    profiles["PACS"], profiles["MENDED"] = BUSY, WORKS
+    send = planned(pacs, folder)
+    engine.work(pacs.pk)
+    assert Hold.objects.active().get().kind == HoldKind.BREAKER
+    changed(pacs, ae_title="MENDED")
     engine.work(pacs.pk)
     assert (state_of(send), outcomes(send)) == (SendState.SUCCEEDED, {"sent": 9})
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from sender.models import BatchState, Destination, DestinationPace, Send, SendBatch, SendState
 from sender.negotiation import pacing
-from sender.services import leases, planner, waits
+from sender.services import leases, owners, planner, waits
 from tests import factories
 from tests.services.test_control import planned, write_studies
 from tests.services.test_sending import order
@@ -72,6 +73,18 @@ def test_urgent_work_for_another_destination_is_named(to: Destination, folder: P
     assert urgent.priority == 100
     assert said(send) == "An urgent send to archive goes first."
     assert said(urgent) == "It waits for a free worker."
+
+
+def test_the_share_of_destinations_that_may_not_work_is_named(
+    to: Destination, folder: Path, settings: Settings
+) -> None:
+    settings.WORKERS = 2
+    send = planned(to, folder)
+    assert leases.claim_slot(factories.destination("silent"), owners.owner_name()) is not None
+    assert said(send) == (
+        "pacs has not shown lately that it works, and as many workers as such destinations may "
+        "have together are with others like it."
+    )
 
 
 @pytest.mark.parametrize("state", [SendState.PAUSED, SendState.SUCCEEDED, SendState.DRAFT])

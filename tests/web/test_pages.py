@@ -141,6 +141,20 @@ def test_an_association_says_each_answer_in_words(as_role: SignIn, recorded: Ass
     assert "agrees" in page
 
 
+def test_answers_that_fit_no_context_are_shown_up_to_a_bound(
+    as_role: SignIn, destination: Destination
+) -> None:
+    from dataclasses import replace
+
+    from sender.negotiation.outcomes import ContextAnswer, StrayAnswer, StrayKind
+
+    stray = StrayAnswer(StrayKind.UNKNOWN_ID, ContextAnswer(99, 0, factories.ILE))
+    value = replace(factories.outcome(0, 0, 4), strays=(stray,) * 100_000)
+    page = text(as_role("viewer"), f"/history/{factories.recorded(destination, value).pk}/")
+    assert page.count("<li>id 99, result 0") == 256
+    assert "and 99,744 more, which only the A-ASSOCIATE-AC itself tells" in page
+
+
 def test_a_rejected_association_says_why(as_role: SignIn, destination: Destination) -> None:
     from dataclasses import replace
 

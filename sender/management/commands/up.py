@@ -65,6 +65,8 @@ class Command(ConcordatCommand):
         connection.close()
 
     def _supervisor(self, options: dict[str, Any]) -> Supervisor:
+        # The pages tell which sends wait for a share of so many workers.
+        os.environ["CONCORDAT_WORKERS"] = str(options["workers"])
         children = [] if options["no_demo"] else [demo_child(settings.DEMO_PORT)]
         if not options["no_sender"]:
             children += sender_children(options["workers"])
