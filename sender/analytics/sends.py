@@ -41,12 +41,6 @@ _NOT_DELIVERED = (
     InstanceOutcome.UNKNOWN,
     InstanceOutcome.CANCELLED,
 )
-SETTLED = (
-    InstanceOutcome.SENT,
-    InstanceOutcome.WARNING,
-    InstanceOutcome.FAILED,
-    InstanceOutcome.UNKNOWN,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +49,10 @@ class SendProgress:
 
     Attributes:
         counts: rows per outcome.
-        per_second: instances settled per second since the send began; None: nothing to tell yet.
-        seconds_left: at that pace; None: not known, or nothing is left.
     """
 
     counts: Mapping[InstanceOutcome, int]
     total: int
-    per_second: float | None
-    seconds_left: float | None
 
     @property
     def done(self) -> int:
@@ -83,18 +73,7 @@ def progress(send: Send) -> SendProgress:
         **{f"n_{outcome.value}": Sum(outcome.value, default=0) for outcome in InstanceOutcome}
     )
     counts = {outcome: found[f"n_{outcome.value}"] for outcome in InstanceOutcome}
-    settled = sum(counts[outcome] for outcome in SETTLED)
-    pace = None
-    if send.planned_at and settled:
-        seconds = ((send.finished_at or timezone.now()) - send.planned_at).total_seconds()
-        pace = settled / seconds if seconds > 0 else None
-    pending = counts[InstanceOutcome.PENDING]
-    return SendProgress(
-        counts=counts,
-        total=sum(counts.values()),
-        per_second=pace,
-        seconds_left=pending / pace if pace and pending and not send.is_ended else None,
-    )
+    return SendProgress(counts=counts, total=sum(counts.values()))
 
 
 NO_INSTANCE = "files that hold no sendable instance"
@@ -243,6 +222,11 @@ class AtWork:
             return None
         return (timezone.now() - self.stalled_since).total_seconds()
 
+    @property
+    def moves(self) -> bool:
+        """Instances travel in it, or will at once."""
+        return self.stall is None and self.opening_seconds is None
+
 
 def at_work(send: Send) -> list[AtWork]:
     """Return the associations of a send that are open now, the oldest first."""
@@ -260,6 +244,14 @@ def at_work(send: Send) -> list[AtWork]:
         AtWork(since, host, proposed, answered, last or 0, Whose(stall) if stall else None, stalled)
         for since, host, proposed, answered, last, stall, stalled in rows
     ]
+
+
+def may_move(send: Send, at_work: list[AtWork]) -> bool:
+    """Tell whether something of a send that nothing holds back travels now.
+
+    Between two associations of a send in the background none is open for a moment.
+    """
+    return any(row.moves for row in at_work) if at_work or send.inline else True
 
 
 def export_rows(send: Send, *, with_identifiers: bool = True) -> Iterator[tuple[str, ...]]:

@@ -106,8 +106,15 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "shares": Send.objects.filter(listing=found.listing).count() if found.listing else 1,
     }
     if is_draft:
-        return context
+        return context | {"outlook": _outlook(found)}
     progress = accounts.progress(found)
+    closed = None if found.is_ended else gate.why_closed(found)
+    waits_for = None if found.is_ended else waits.waits_for(found)
+    at_work = accounts.at_work(found)
+    is_held = bool(closed or waits_for or found.is_ended)
+    moves = not is_held and accounts.may_move(found, at_work)
+    is_told = moves or found.is_ended
+    expected = _outlook(found)
     groups = accounts.failure_groups(found)
     if not context["sees_identifiers"]:
         groups = [group for group in groups if not accounts.names_a_file(group)]
@@ -117,12 +124,14 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "groups": groups,
         "kinds": accounts.kinds(found),
         "studies": studies.summary_of(found),
-        "at_work": accounts.at_work(found),
+        "at_work": at_work,
+        "knows_end": moves or (closed is not None and closed.by == gate.By.WINDOW),
         "associations": accounts.associations_of(found),
-        "closed": None if found.is_ended else gate.why_closed(found),
-        "waits_for": None if found.is_ended else waits.waits_for(found),
+        "closed": closed,
+        "waits_for": waits_for,
         "slowed_by": "" if found.is_ended else waits.slowed_by(found),
-        "outlook": None if found.is_ended or not found.planned_at else outlook.outlook(found),
+        "outlook": expected,
+        "rate": expected.rate if expected and progress.delivered and is_told else None,
         "waiting": accounts.waiting_batches(found),
         "may_retry": found.state in again.MAY_BE_RETRIED,
         "can_retry_part": found.state in again.MAY_BE_RETRIED
@@ -130,6 +139,11 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "can_retry": found.state in again.MAY_BE_RETRIED
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
     }
+
+
+def _outlook(found: Send) -> outlook.Outlook | None:
+    """Return what is to be expected of a send; None: it is not planned yet."""
+    return outlook.outlook(found) if found.planned_at else None
 
 
 @needs("operate")
