@@ -1,12 +1,14 @@
 """Sends: ordered, previewed, started, watched, cancelled, retried, accounted for."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 
 from sender.analytics import outlook, studies
 from sender.analytics import sends as accounts
@@ -132,13 +134,22 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "slowed_by": "" if found.is_ended else waits.slowed_by(found),
         "outlook": expected,
         "rate": expected.rate if expected and progress.delivered and is_told else None,
-        "waiting": accounts.waiting_batches(found),
+        "waiting": accounts.waiting(found),
+        "held_until": _held_until(closed),
         "may_retry": found.state in again.MAY_BE_RETRIED,
         "can_retry_part": found.state in again.MAY_BE_RETRIED
         and any(group.retriable for group in groups),
         "can_retry": found.state in again.MAY_BE_RETRIED
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
     }
+
+
+def _held_until(closed: gate.Closed | None) -> datetime | None:
+    """Return when what closes a send's way ends or is tried next; None: nobody can tell."""
+    if closed is None:
+        return None
+    at = closed.until or (closed.hold.probe_at if closed.hold else None)
+    return at if at and at > timezone.now() else None
 
 
 def _outlook(found: Send) -> outlook.Outlook | None:

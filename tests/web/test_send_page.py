@@ -8,11 +8,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from sender.analytics import sends as accounts
 from sender.models import (
     AssociationAttempt,
+    Hold,
     InstanceAttempt,
     Send,
     SendBatch,
+    SendItem,
     SendState,
 )
 from sender.negotiation.outcomes import InstanceOutcome
@@ -92,6 +95,68 @@ def test_what_can_not_be_sent_now_has_no_rate_and_no_end(
     assert " left" not in page
     assert "should be through by" in page
     assert ("and will be at" in page) is (keep is outside), "windows are reckoned with"
+
+
+def test_instances_that_wait_are_told_by_rule_and_reason(as_role: SignIn, send: Send) -> None:
+    address = f"/sends/{running(send).pk}/progress/"
+    assert "What waits for another attempt" not in text(as_role("viewer"), address)
+    due = timezone.now() + timedelta(minutes=3)
+    items = SendItem.objects.filter(send=send, position__lte=2)
+    items.update(rule="out_of_resources", reason="refused: status A700", retry_at=due)
+    SendBatch.objects.filter(send=send).update(fence=1, next_attempt_at=due)
+    page = text(as_role("viewer"), address)
+    assert "What waits for another attempt" in page
+    assert "refused: status A700" in page
+    assert "The peer is out of resources (A7xx). It is tried again up to 3 times" in page
+    assert ">2 instances<" in page
+    assert page.count(due.isoformat()) >= 2, "in the banner and in the table"
+
+
+def test_a_batch_that_waits_is_told_once_and_what_is_due_now(as_role: SignIn, send: Send) -> None:
+    running(send)
+    SendItem.objects.update(rule="unknown_twice", reason="cut off", retry_at=timezone.now())
+    SendBatch.objects.update(rule="unknown_twice", detail="It is tried alone.", fence=1)
+    page = text(as_role("viewer"), f"/sends/{send.pk}/progress/")
+    assert ">1 batch<" in page
+    assert "cut off" not in page
+    assert '<td class="nowrap">now</td>' in page
+
+
+def test_only_some_batches_are_looked_through(
+    as_role: SignIn, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "MOST_BATCHES", 1)
+    running(send)
+    SendItem.objects.update(rule="out_of_resources", retry_at=timezone.now())
+    first = SendBatch.objects.get(send=send)
+    SendBatch.objects.create(
+        send=send, number=2, destination=send.destination, fence=1,
+        definition_list=first.definition_list, next_attempt_at=timezone.now(),
+    )  # fmt: skip
+    second = SendBatch.objects.filter(number=2)
+    SendBatch.objects.update(fence=1)
+    second.update(fence=0)
+    page = text(as_role("viewer"), f"/sends/{send.pk}/progress/")
+    assert "3 instances<" in page
+    assert "at least" not in page, "the other was never begun"
+    second.update(fence=1)
+    assert "at least 3 instances" in text(as_role("viewer"), f"/sends/{send.pk}/progress/")
+
+
+def test_what_is_held_is_due_when_that_ends(as_role: SignIn, send: Send) -> None:
+    address = f"/sends/{running(send).pk}/progress/"
+    blocked_at = timezone.now() - timedelta(minutes=1)
+    SendBatch.objects.update(rule="called_ae", detail="No.", next_attempt_at=blocked_at)
+    hold = Hold.objects.create(
+        destination=send.destination, kind="blocked", reason="No.", set_by="system",
+        probe_at=timezone.now() + timedelta(minutes=14),
+    )  # fmt: skip
+    table = text(as_role("viewer"), address).split("What waits for another attempt")[1]
+    assert hold.probe_at is not None
+    assert hold.probe_at.isoformat() in table
+    assert blocked_at.isoformat() not in table
+    Hold.objects.update(kind="pause", probe_at=None)
+    assert "when sending goes on" in text(as_role("viewer"), address)
 
 
 def test_a_draft_shows_until_when_it_should_be_through(as_role: SignIn, send: Send) -> None:
