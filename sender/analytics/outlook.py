@@ -1,6 +1,7 @@
-"""When a send will be through, and whether that is too late: read from what it did lately."""
+"""How fast a send is, when it will be through, and if that is too late: from what it did lately."""
 
-from datetime import datetime, timedelta, tzinfo
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db.models import Sum
@@ -14,8 +15,8 @@ from sender.models import (
     Send,
     StudyPart,
 )
-from sender.negotiation.finish import Evidence, Forecast, forecast
-from sender.negotiation.windows import ALWAYS, Windows, parse_windows
+from sender.negotiation.finish import Evidence, Forecast, Hours, forecast
+from sender.negotiation.windows import ALWAYS, parse_windows
 
 LATELY = timedelta(days=1)
 """Last night's rate is good enough for tonight."""
@@ -23,31 +24,54 @@ MOST_ASSOCIATIONS = 20
 WEEK = timedelta(days=7)
 
 
-def outlook(send: Send) -> Forecast:
-    """Return when a send that has not ended will end, and a warning if that is too late."""
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is to be expected of a send.
+
+    Attributes:
+        rate: instances per second in its last while of work; None: nothing to tell yet.
+        forecast: when it ends if it goes on at that rate; of one that has ended, nothing.
+        seconds_left: until then; None: not known, or it has ended.
+    """
+
+    rate: float | None
+    forecast: Forecast
+    seconds_left: float | None = None
+
+
+def outlook(send: Send) -> Outlook:
+    """Return how fast a send is or was, when it will end, and a warning if that is too late."""
     now = timezone.now()
-    windows, zone = _windows(send, now)
+    evidence = evidence_of(send, send.finished_at or now)
+    if send.is_ended:
+        return Outlook(evidence.rate, Forecast())
     left = StudyPart.objects.filter(send=send).aggregate(n=Sum("pending", default=0))["n"]
-    return forecast(left, evidence_of(send, now), windows, zone, now=now, deadline=send.finish_by)
+    found = forecast(left, evidence, _hours(send, now), now=now, deadline=send.finish_by)
+    seconds = (found.ends_at - now).total_seconds() if found.ends_at and left else None
+    return Outlook(evidence.rate, found, seconds)
 
 
 def evidence_of(send: Send, now: datetime) -> Evidence:
-    """Return what the newest associations of a send carried, and for how long any was open."""
+    """Return what the newest associations of a send carried, and for how long any was open.
+
+    Those that ended without having carried anything tell no rate, unless there are no others.
+    """
     attempts = list(
         AssociationAttempt.objects.filter(send=send, trigger="send", started_at__gte=now - LATELY)
         .order_by("-started_at")
         .values_list("uid", "started_at", "closed_at")[:MOST_ASSOCIATIONS]
     )
-    spans = [(began, ended or now) for _, began, ended in attempts]
-    ended_ones = [uid for uid, _, ended in attempts if ended]
-    instances = Association.objects.filter(uid__in=ended_ones).aggregate(
-        n=Sum("instances", default=0)
-    )["n"]
+    of_ended = Association.objects.filter(uid__in=[uid for uid, _, ended in attempts if ended])
+    carried = dict(of_ended.values_list("uid", "instances"))
     for uid, _, ended in attempts:
         if not ended:
             numbers = InstanceAttempt.objects.filter(attempt_id=uid).order_by("-number")
-            instances += numbers.values_list("number", flat=True).first() or 0
-    return Evidence(instances, _together(spans).total_seconds())
+            carried[uid] = numbers.values_list("number", flat=True).first() or 0
+    spans = [
+        (began, ended or now) for uid, began, ended in attempts if not ended or carried.get(uid)
+    ]
+    spans = spans or [(began, ended or now) for _, began, ended in attempts]
+    return Evidence(sum(carried.values()), _together(spans).total_seconds())
 
 
 def _together(spans: list[tuple[datetime, datetime]]) -> timedelta:
@@ -61,17 +85,17 @@ def _together(spans: list[tuple[datetime, datetime]]) -> timedelta:
     return total
 
 
-def _windows(send: Send, now: datetime) -> tuple[Windows, tzinfo]:
+def _hours(send: Send, now: datetime) -> Hours:
     """Return the windows that bind a send: its own or its destination's, whichever are narrower."""
     site = ZoneInfo(Installation.objects.values_list("time_zone", flat=True).get())
     bound = [
-        (parse_windows(text), zone)
-        for text, zone in (
-            (send.windows, ZoneInfo(send.zone) if send.zone else site),
-            (send.destination.windows, site),
+        Hours(parse_windows(text), zone, overridden_until)
+        for text, zone, overridden_until in (
+            (send.windows, ZoneInfo(send.zone) if send.zone else site, send.window_override_until),
+            (send.destination.windows, site, send.destination.window_override_until),
         )
         if text
     ]
     if not bound:
-        return ALWAYS, site
-    return min(bound, key=lambda pair: pair[0].open_seconds(now, now + WEEK, pair[1]))
+        return Hours(ALWAYS, site)
+    return min(bound, key=lambda hours: hours.open_seconds(now, now + WEEK))

@@ -9,6 +9,7 @@ from django.db.models import (
     BooleanField,
     Count,
     ExpressionWrapper,
+    F,
     Max,
     Min,
     OuterRef,
@@ -41,12 +42,6 @@ _NOT_DELIVERED = (
     InstanceOutcome.UNKNOWN,
     InstanceOutcome.CANCELLED,
 )
-SETTLED = (
-    InstanceOutcome.SENT,
-    InstanceOutcome.WARNING,
-    InstanceOutcome.FAILED,
-    InstanceOutcome.UNKNOWN,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +50,10 @@ class SendProgress:
 
     Attributes:
         counts: rows per outcome.
-        per_second: instances settled per second since the send began; None: nothing to tell yet.
-        seconds_left: at that pace; None: not known, or nothing is left.
     """
 
     counts: Mapping[InstanceOutcome, int]
     total: int
-    per_second: float | None
-    seconds_left: float | None
 
     @property
     def done(self) -> int:
@@ -83,18 +74,7 @@ def progress(send: Send) -> SendProgress:
         **{f"n_{outcome.value}": Sum(outcome.value, default=0) for outcome in InstanceOutcome}
     )
     counts = {outcome: found[f"n_{outcome.value}"] for outcome in InstanceOutcome}
-    settled = sum(counts[outcome] for outcome in SETTLED)
-    pace = None
-    if send.planned_at and settled:
-        seconds = ((send.finished_at or timezone.now()) - send.planned_at).total_seconds()
-        pace = settled / seconds if seconds > 0 else None
-    pending = counts[InstanceOutcome.PENDING]
-    return SendProgress(
-        counts=counts,
-        total=sum(counts.values()),
-        per_second=pace,
-        seconds_left=pending / pace if pace and pending and not send.is_ended else None,
-    )
+    return SendProgress(counts=counts, total=sum(counts.values()))
 
 
 NO_INSTANCE = "files that hold no sendable instance"
@@ -151,17 +131,76 @@ def _group(*, outcome: str, retriable: int, **facts: Any) -> FailureGroup:
     return FailureGroup(outcome=outcome, retriable=0 if final else retriable, **facts)
 
 
-def waiting_batches(send: Send) -> list[dict[str, Any]]:
-    """Return why batches of a send wait for another attempt, and how many, soonest first."""
+MOST_REASONS = 20
+MOST_BATCHES = 100
+"""In so many batches it is looked which instances wait, so that a page stays cheap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Batches, or else instances, of a send that wait for another attempt for one reason.
+
+    Attributes:
+        rule: the retry rule by which they wait.
+        due_at: when the first of them is due.
+        is_part: there may be more instances than were counted.
+    """
+
+    rule: str
+    detail: str
+    due_at: datetime
+    batches: int = 0
+    instances: int = 0
+    is_part: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        return self.due_at <= timezone.now()
+
+
+def waiting(send: Send) -> list[Waiting]:
+    """Return why batches and instances of a send wait for another attempt, soonest first."""
+    if send.is_ended:
+        return []
+    return sorted([*_waiting_batches(send), *_waiting_instances(send)], key=lambda w: w.due_at)
+
+
+def _waiting_batches(send: Send) -> list[Waiting]:
+    """Return batches whose association failed, and instances that are tried alone."""
     rows: Iterable[Any] = (
         send.batches.filter(state=BatchState.READY)
         .exclude(rule="")
         .order_by()
         .values("rule", "detail")
         .annotate(batches=Count("id"), due_at=Min("next_attempt_at"))
-        .order_by("due_at")[:20]
+        .order_by("due_at")[:MOST_REASONS]
     )
-    return list(rows)
+    return [Waiting(**row) for row in rows]
+
+
+def _waiting_instances(send: Send) -> list[Waiting]:
+    """Return instances that wait in batches whose association did not fail.
+
+    Only batches that were begun, and of them only those that are due first, are looked through: of
+    the untried rows of a send, which may be millions, none is read.
+    """
+    unfailed = Q(state=BatchState.READY, rule="") | Q(state=BatchState.RUNNING)
+    begun = send.batches.filter(unfailed, fence__gt=0)
+    soonest = begun.order_by("next_attempt_at", "number").values_list("pk", flat=True)
+    batches = list(soonest[: MOST_BATCHES + 1])
+    rows: Iterable[Any] = (
+        SendItem.objects.filter(
+            batch__in=batches[:MOST_BATCHES],
+            outcome=InstanceOutcome.PENDING,
+            retry_at__isnull=False,
+        )
+        .order_by()
+        .values("rule", detail=F("reason"))
+        .annotate(instances=Count("id"), due_at=Min("retry_at"))
+        .order_by("due_at")[:MOST_REASONS]
+    )
+    is_part = len(batches) > MOST_BATCHES
+    return [Waiting(is_part=is_part, **row) for row in rows]
 
 
 def kinds(send: Send) -> list[dict[str, Any]]:
@@ -243,6 +282,11 @@ class AtWork:
             return None
         return (timezone.now() - self.stalled_since).total_seconds()
 
+    @property
+    def moves(self) -> bool:
+        """Instances travel in it, or will at once."""
+        return self.stall is None and self.opening_seconds is None
+
 
 def at_work(send: Send) -> list[AtWork]:
     """Return the associations of a send that are open now, the oldest first."""
@@ -260,6 +304,14 @@ def at_work(send: Send) -> list[AtWork]:
         AtWork(since, host, proposed, answered, last or 0, Whose(stall) if stall else None, stalled)
         for since, host, proposed, answered, last, stall, stalled in rows
     ]
+
+
+def may_move(send: Send, at_work: list[AtWork]) -> bool:
+    """Tell whether something of a send that nothing holds back travels now.
+
+    Between two associations of a send in the background none is open for a moment.
+    """
+    return any(row.moves for row in at_work) if at_work or send.inline else True
 
 
 def export_rows(send: Send, *, with_identifiers: bool = True) -> Iterator[tuple[str, ...]]:

@@ -36,6 +36,39 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Hours:
+    """When may be sent: in windows, and whatever they say until an override ends.
+
+    Attributes:
+        overridden_until: None: nobody overrides the windows.
+    """
+
+    windows: Windows
+    zone: tzinfo
+    overridden_until: datetime | None = None
+
+    def open_seconds(self, start: datetime, end: datetime) -> float:
+        """Return for how many seconds may be sent between two instants."""
+        resumed = min(self._resumed(start), max(in_utc(start), in_utc(end)))
+        free = (resumed - in_utc(start)).total_seconds()
+        return free + self.windows.open_seconds(resumed, end, self.zone)
+
+    def after_open_seconds(self, start: datetime, seconds: float) -> datetime | None:
+        """Return by when it could be sent for so long since `start`; None: not in two years."""
+        resumed = self._resumed(start)
+        free = (resumed - in_utc(start)).total_seconds()
+        if seconds <= free:
+            return in_utc(start) + timedelta(seconds=max(0.0, seconds))
+        return self.windows.after_open_seconds(resumed, seconds - free, self.zone)
+
+    def _resumed(self, start: datetime) -> datetime:
+        """Return from when on the windows decide again."""
+        if self.overridden_until is None:
+            return in_utc(start)
+        return max(in_utc(start), in_utc(self.overridden_until))
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """When a send will end.
 
@@ -59,8 +92,7 @@ class Forecast:
 def forecast(
     left: int,
     evidence: Evidence,
-    windows: Windows,
-    zone: tzinfo,
+    hours: Hours,
     *,
     now: datetime,
     deadline: datetime | None = None,
@@ -69,18 +101,18 @@ def forecast(
 
     Args:
         left: instances without a final outcome.
-        evidence: the recent past, for example the last 5 minutes of sending.
-        windows, zone: when the destination may be sent to.
+        evidence: the last while of work.
+        hours: when may be sent.
         now, deadline: aware.
     """
     now, deadline = in_utc(now), deadline and in_utc(deadline)
     if left <= 0:
         return Forecast(ends_at=now)
     if evidence.rate is None:
-        return _without_rate(now, deadline)
+        return _without_rate(hours, now, deadline)
     ends_at = None
     if evidence.rate > 0:
-        ends_at = windows.after_open_seconds(now, left / evidence.rate, zone)
+        ends_at = hours.after_open_seconds(now, left / evidence.rate)
     if deadline is None or (ends_at is not None and ends_at <= deadline):
         return Forecast(ends_at)
     if ends_at is None:
@@ -90,7 +122,7 @@ def forecast(
         ends_at,
         late_by,
         f"At {_written_rate(evidence.rate)} it will be {in_words(late_by)} late; "
-        f"{_needed(left, windows, zone, now=now, deadline=deadline)}.",
+        f"{_needed(left, hours, now=now, deadline=deadline)}.",
     )
 
 
@@ -100,23 +132,30 @@ _SAYS_NEVER = {
 }
 
 
-def _without_rate(now: datetime, deadline: datetime | None) -> Forecast:
-    """Without evidence only a deadline that has passed is a reason to warn."""
-    late_by = None if deadline is None else _passed(now, deadline)
-    if late_by is None:
+def _without_rate(hours: Hours, now: datetime, deadline: datetime | None) -> Forecast:
+    """Without evidence only a deadline that can't be met at any rate is a reason to warn."""
+    if deadline is None:
         return Forecast()
-    return Forecast(None, late_by, f"The deadline passed {in_words(late_by)} ago.")
+    late_by = _passed(now, deadline)
+    if late_by is not None:
+        return Forecast(None, late_by, f"The deadline passed {in_words(late_by)} ago.")
+    if hours.open_seconds(now, deadline) <= 0:
+        return Forecast(warning=f"{_NO_TIME[0].upper()}{_NO_TIME[1:]}.")
+    return Forecast()
 
 
 def _passed(now: datetime, deadline: datetime) -> timedelta | None:
     return now - deadline if now > deadline else None
 
 
-def _needed(left: int, windows: Windows, zone: tzinfo, *, now: datetime, deadline: datetime) -> str:
+_NO_TIME = "no time to send is left before the deadline"
+
+
+def _needed(left: int, hours: Hours, *, now: datetime, deadline: datetime) -> str:
     """Say what rate would do."""
-    seconds = windows.open_seconds(now, deadline, zone)
+    seconds = hours.open_seconds(now, deadline)
     if seconds <= 0:
-        return "no time to send is left before the deadline"
+        return _NO_TIME
     return f"{_written_rate(left / seconds)} would do"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Count, F, Sum
 
 from sender.analytics.capability import LatestAnswer, latest_answers
-from sender.models import Send, SourceKind, StudyPart
+from sender.models import AssociationScope, Send, SourceKind, StudyPart
 from sender.models.sources import CONFLICT
 from sender.negotiation.foresight import foresee
 from sender.negotiation.instances import DataKind
@@ -55,12 +55,28 @@ def describe(send: Send, planned: SendPlan) -> dict[str, Any]:
         entries.append(entry | counts | {"doubt": doubt})
     return {
         "kinds": sorted(entries, key=lambda e: (e["sop_class"], e["transfer_syntax"])),
-        "associations": len(planned.proposals),
+        "associations": _associations(send, planned),
+        "one_each": _one_each(send),
         "contexts": sum(len(proposal.contexts) for proposal in planned.proposals),
         "unreadable": unreadable,
         "conflicts": send.items.filter(reason=CONFLICT, outcome="unsendable").count(),
         "already_there": Send.objects.values_list("already_there", flat=True).get(pk=send.pk),
     }
+
+
+def _associations(send: Send, planned: SendPlan) -> int:
+    """Return how many associations the send needs at least."""
+    destination = send.destination
+    if _one_each(send) or destination.instances_per_association:
+        return send.batches.count()
+    return len(planned.proposals)
+
+
+def _one_each(send: Send) -> str:
+    """Return what has an association of its own; "" if nothing needs one."""
+    return {AssociationScope.STUDY: "study", AssociationScope.SERIES: "series"}.get(
+        AssociationScope(send.destination.association_scope), ""
+    )
 
 
 def kind_entry(kind: DataKind, planned: SendPlan, spec: TemplateSpec) -> dict[str, Any]:

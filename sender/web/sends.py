@@ -1,12 +1,14 @@
 """Sends: ordered, previewed, started, watched, cancelled, retried, accounted for."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 
 from sender.analytics import outlook, studies
 from sender.analytics import sends as accounts
@@ -106,8 +108,15 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "shares": Send.objects.filter(listing=found.listing).count() if found.listing else 1,
     }
     if is_draft:
-        return context
+        return context | {"outlook": _outlook(found)}
     progress = accounts.progress(found)
+    closed = None if found.is_ended else gate.why_closed(found)
+    waits_for = None if found.is_ended else waits.waits_for(found)
+    at_work = accounts.at_work(found)
+    is_held = bool(closed or waits_for or found.is_ended)
+    moves = not is_held and accounts.may_move(found, at_work)
+    is_told = moves or found.is_ended
+    expected = _outlook(found)
     groups = accounts.failure_groups(found)
     if not context["sees_identifiers"]:
         groups = [group for group in groups if not accounts.names_a_file(group)]
@@ -117,20 +126,36 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "groups": groups,
         "kinds": accounts.kinds(found),
         "studies": studies.summary_of(found),
-        "at_work": accounts.at_work(found),
+        "at_work": at_work,
+        "knows_end": moves or (closed is not None and closed.by == gate.By.WINDOW),
         "associations": accounts.associations_of(found),
-        "closed": None if found.is_ended else gate.why_closed(found),
-        "waits_for": None if found.is_ended else waits.waits_for(found),
+        "closed": closed,
+        "waits_for": waits_for,
         "run_by": waits.run_by(found),
         "slowed_by": "" if found.is_ended else waits.slowed_by(found),
-        "outlook": None if found.is_ended or not found.planned_at else outlook.outlook(found),
-        "waiting": accounts.waiting_batches(found),
+        "outlook": expected,
+        "rate": expected.rate if expected and progress.delivered and is_told else None,
+        "waiting": accounts.waiting(found),
+        "held_until": _held_until(closed),
         "may_retry": found.state in again.MAY_BE_RETRIED,
         "can_retry_part": found.state in again.MAY_BE_RETRIED
         and any(group.retriable for group in groups),
         "can_retry": found.state in again.MAY_BE_RETRIED
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
     }
+
+
+def _held_until(closed: gate.Closed | None) -> datetime | None:
+    """Return when what closes a send's way ends or is tried next; None: nobody can tell."""
+    if closed is None:
+        return None
+    at = closed.until or (closed.hold.probe_at if closed.hold else None)
+    return at if at and at > timezone.now() else None
+
+
+def _outlook(found: Send) -> outlook.Outlook | None:
+    """Return what is to be expected of a send; None: it is not planned yet."""
+    return outlook.outlook(found) if found.planned_at else None
 
 
 @needs("operate")

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.negotiation.finish import Evidence, Forecast, forecast, in_words
+from sender.negotiation.finish import Evidence, Forecast, Hours, forecast, in_words
 from sender.negotiation.windows import ALWAYS, parse_windows
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NIGHTS = parse_windows("mon-fri 20:00-06:00")
+NO_TIME = "No time to send is left before the deadline."
 NOW = datetime(2026, 6, 1, 18, tzinfo=UTC)
 """A Monday, 20:00 in Berlin: the night begins."""
 
@@ -55,7 +56,7 @@ def test_the_end_is_where_enough_open_time_has_passed(
     left: int, rate: float, now: str, ends_at: str
 ) -> None:
     evidence = Evidence(int(rate * 600), 600)
-    found = forecast(left, evidence, NIGHTS, BERLIN, now=utc(now))
+    found = forecast(left, evidence, Hours(NIGHTS, BERLIN), now=utc(now))
     assert found == Forecast(ends_at=utc(ends_at))
     assert not found.is_late
 
@@ -74,16 +75,18 @@ def test_the_end_is_where_enough_open_time_has_passed(
 def test_what_will_be_late_is_told_with_how_much_and_what_would_do(
     deadline: str, late_by: timedelta | None, warning: str
 ) -> None:
-    found = forecast(36_000, Evidence(600, 600), NIGHTS, BERLIN, now=NOW, deadline=utc(deadline))
+    found = forecast(
+        36_000, Evidence(600, 600), Hours(NIGHTS, BERLIN), now=NOW, deadline=utc(deadline)
+    )
     assert found == Forecast(utc("2026-06-02 04:00"), late_by, warning)
     assert found.is_late is bool(warning)
 
 
 def test_the_windows_decide_on_late() -> None:
     evidence, deadline = Evidence(600, 600), NOW + timedelta(hours=12)
-    always = forecast(40_000, evidence, ALWAYS, BERLIN, now=NOW, deadline=deadline)
+    always = forecast(40_000, evidence, Hours(ALWAYS, BERLIN), now=NOW, deadline=deadline)
     assert not always.is_late
-    nights = forecast(40_000, evidence, NIGHTS, BERLIN, now=NOW, deadline=deadline)
+    nights = forecast(40_000, evidence, Hours(NIGHTS, BERLIN), now=NOW, deadline=deadline)
     assert nights.is_late
     # 4000 s are left after the first night; they begin on Tuesday at 18:00 UTC.
     assert nights.ends_at == utc("2026-06-02 18:00") + timedelta(seconds=4000)
@@ -91,40 +94,69 @@ def test_the_windows_decide_on_late() -> None:
 
 def test_nobody_is_warned_without_evidence() -> None:
     deadline = NOW + timedelta(seconds=1)
-    assert forecast(10**6, Evidence(49, 59), NIGHTS, BERLIN, now=NOW, deadline=deadline) == (
+    assert forecast(10**6, Evidence(49, 59), Hours(NIGHTS, BERLIN), now=NOW, deadline=deadline) == (
         Forecast()
     )
 
 
+def test_a_deadline_before_the_windows_open_needs_no_evidence() -> None:
+    noon = utc("2026-06-02 12:00")
+    hours, told = Hours(NIGHTS, BERLIN), Forecast(warning=NO_TIME)
+    deadline = utc("2026-06-02 18:00")
+    assert forecast(1, Evidence(0, 0), hours, now=noon, deadline=deadline) == told
+    later = deadline + timedelta(seconds=1)
+    assert forecast(1, Evidence(0, 0), hours, now=noon, deadline=later) == Forecast()
+    overridden = Hours(NIGHTS, BERLIN, noon + timedelta(hours=1))
+    assert forecast(1, Evidence(0, 0), overridden, now=noon, deadline=deadline) == Forecast()
+
+
+@pytest.mark.parametrize(
+    ("override", "seconds", "ends_at"),
+    [
+        (timedelta(hours=1), 3600, "2026-06-02 13:00"),
+        (timedelta(hours=1), 5400, "2026-06-02 18:30"),
+        (timedelta(hours=-1), 3600, "2026-06-02 19:00"),
+        (timedelta(hours=8), 9 * 3600, "2026-06-02 21:00"),
+    ],
+)
+def test_windows_say_nothing_while_they_are_overridden(
+    override: timedelta, seconds: int, ends_at: str
+) -> None:
+    noon = utc("2026-06-02 12:00")
+    hours = Hours(NIGHTS, BERLIN, noon + override)
+    assert hours.after_open_seconds(noon, seconds) == utc(ends_at)
+    assert hours.open_seconds(noon, utc(ends_at)) == seconds
+
+
 def test_a_deadline_that_has_passed_needs_no_evidence() -> None:
     found = forecast(
-        1, Evidence(0, 0), NIGHTS, BERLIN, now=NOW, deadline=NOW - timedelta(minutes=90)
+        1, Evidence(0, 0), Hours(NIGHTS, BERLIN), now=NOW, deadline=NOW - timedelta(minutes=90)
     )
     assert found == Forecast(None, timedelta(minutes=90), "The deadline passed 1 h 30 min ago.")
 
 
 def test_a_send_that_does_not_move_is_told() -> None:
     evidence, deadline = Evidence(0, 60), NOW + timedelta(hours=1)
-    found = forecast(10, evidence, NIGHTS, BERLIN, now=NOW, deadline=deadline)
+    found = forecast(10, evidence, Hours(NIGHTS, BERLIN), now=NOW, deadline=deadline)
     assert (found.ends_at, found.late_by) == (None, None)
     assert found.warning == "Nothing was sent lately, so it will not be done in time."
-    assert forecast(10, evidence, NIGHTS, BERLIN, now=NOW) == Forecast()
+    assert forecast(10, evidence, Hours(NIGHTS, BERLIN), now=NOW) == Forecast()
 
 
 def test_what_takes_years_has_no_end() -> None:
     deadline = NOW + timedelta(days=1)
-    found = forecast(10**9, Evidence(60, 60), NIGHTS, BERLIN, now=NOW, deadline=deadline)
+    found = forecast(10**9, Evidence(60, 60), Hours(NIGHTS, BERLIN), now=NOW, deadline=deadline)
     assert found.ends_at is None
     assert "more than two years" in found.warning
-    assert forecast(10**15, Evidence(1, 10**7), ALWAYS, BERLIN, now=NOW).ends_at is None
+    assert forecast(10**15, Evidence(1, 10**7), Hours(ALWAYS, BERLIN), now=NOW).ends_at is None
 
 
 def test_a_deadline_in_the_repeated_hour_is_the_instant_that_it_is() -> None:
     first = datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN)
     now = utc("2026-10-25 00:00")
-    early = forecast(3000, Evidence(600, 600), ALWAYS, BERLIN, now=now, deadline=first)
+    early = forecast(3000, Evidence(600, 600), Hours(ALWAYS, BERLIN), now=now, deadline=first)
     late = forecast(
-        3000, Evidence(600, 600), ALWAYS, BERLIN, now=now, deadline=first.replace(fold=1)
+        3000, Evidence(600, 600), Hours(ALWAYS, BERLIN), now=now, deadline=first.replace(fold=1)
     )
     assert early.late_by == timedelta(minutes=20)
     assert late.late_by is None
@@ -145,7 +177,7 @@ def test_what_ends_in_time_is_never_late(
 ) -> None:
     deadline = NOW + timedelta(minutes=minutes)
     evidence = Evidence(instances, seconds)
-    found = forecast(left, evidence, NIGHTS, BERLIN, now=NOW, deadline=deadline)
+    found = forecast(left, evidence, Hours(NIGHTS, BERLIN), now=NOW, deadline=deadline)
     if found.ends_at is not None:
         assert found.is_late is (found.ends_at > deadline)
         needed = left * seconds / instances

@@ -794,6 +794,22 @@ def test_kinds_of_many_contexts_make_several_proposals(folder: Path, issued: lis
     check_counts(send)
 
 
+@pytest.mark.parametrize(
+    ("facts", "associations", "one_each"),
+    [
+        ({}, 1, ""),
+        ({"association_scope": "study"}, 3, "study"),
+        ({"association_scope": "series"}, 6, "series"),
+        ({"instances_per_association": 4}, 3, ""),
+    ],
+)
+def test_a_plan_says_how_many_associations_it_makes(
+    facts: dict[str, Any], associations: int, one_each: str, folder: Path, issued: list[int]
+) -> None:
+    plan = planned(folder, to=factories.destination(**facts)).plan
+    assert (plan["associations"], plan["one_each"]) == (associations, one_each)
+
+
 def test_only_what_is_new_is_planned(folder: Path, issued: list[int]) -> None:
     to = factories.destination()
     deliver(planned(folder, to=to))

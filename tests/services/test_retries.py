@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
+from sender.analytics import sends as accounts
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import (
     Association,
@@ -494,6 +495,19 @@ def test_a_status_that_concerns_the_destination_stops_the_batch(
     assert left_out - 1 <= untried.count() <= left_out
     assert set(untried.values_list("attempts", "status")) == {(0, None)}
     assert send.items.filter(outcome="sent").count() == 6 - failed.count()
+
+
+def test_what_waits_for_a_peer_out_of_resources_is_told_with_its_rule(folder: Path) -> None:
+    with acceptor(answering(0xA700)) as running:
+        send = planned(scripted(running.port), folder)
+        engine.work(send.destination_id)
+    (found,) = accounts.waiting(send)
+    assert (found.rule, found.detail) == (
+        "out_of_resources",
+        "the peer refused it: status A700",
+    )
+    assert (found.instances, found.batches, found.is_part) == (1, 0, False)
+    assert found.due_at == send.items.get(outcome="pending").retry_at
 
 
 @pytest.mark.slow
