@@ -309,6 +309,7 @@ def _end(hold: Hold, actor: str, at: datetime) -> bool:
 
 def _bring_forward(hold: Hold, at: datetime) -> None:
     """Have what failed as the destination did tried from an instant on."""
+    assert hold.destination_id is not None
     SendBatch.objects.filter(
         destination_id=hold.destination_id,
         state=BatchState.READY,
