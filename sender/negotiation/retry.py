@@ -233,7 +233,7 @@ TLS_SILENT = _again(
 )
 NO_ANSWER = _again(
     "no_answer",
-    "The peer stayed silent, or ended the connection, before it answered the proposal.",
+    "The peer did not finish an answer to the proposal in time, or ended the connection before.",
     _DOUBLING,
     breaker=True,
 )

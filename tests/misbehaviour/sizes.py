@@ -55,7 +55,7 @@ def sizes() -> Iterator[Misbehaviour]:
     for length in TOO_SMALL:
         yield Misbehaviour(
             f"at most {length}", Group.SIZE, accepting(length),
-            replace(ABORTED_BY_US, says=f"at most {length} bytes"),
+            replace(ABORTED_BY_US, says=f"at most {length} byte"),
         )  # fmt: skip
     for length in (*TAKEN, *UNLIMITED):
         yield Misbehaviour(f"at most {length}", Group.SIZE, accepting(length), DELIVERED)
