@@ -165,12 +165,18 @@ def tags_of(selection: Selection) -> dict[int, str]:
     """Return the tags that rules look at, each with its keyword.
 
     Raises:
-        InvalidSelection: there is no such attribute.
+        InvalidSelection: there is no such attribute, or one is named in two ways.
     """
-    try:
-        return {files.tag_of(keyword): keyword for keyword in selection.tags}
-    except ValueError as error:
-        raise InvalidSelection(str(error)) from None
+    found: dict[int, str] = {}
+    for keyword in selection.tags:
+        try:
+            tag = files.tag_of(keyword)
+        except ValueError as error:
+            raise InvalidSelection(str(error)) from None
+        if tag in found:
+            raise InvalidSelection(f"{found[tag]} and {keyword} are one attribute: name it alike.")
+        found[tag] = keyword
+    return found
 
 
 def _scan(scan: Scan) -> bool:

@@ -146,7 +146,7 @@ def why(reason: str) -> str:
 
 
 @register.filter
-def remark(text: str, sees_identifiers: bool) -> str:  # filters have no keywords
+def remark(text: str, sees_identifiers: bool) -> str:
     """Return what a send or a listing has to say, to whom source paths are for or not."""
     return text if sees_identifiers else words.without_paths(text)
 

@@ -139,6 +139,10 @@ def test_each_line_on_one_attribute_counts(
         ({"tags": "KNEE"}, "write a keyword, =, and a pattern"),
         ({"tags": "Study Description=x"}, "is no keyword"),
         ({"tags": "NoSuchKeyword=x"}, "NoSuchKeyword"),
+        (
+            {"tags": "StudyDescription=x\n(0008,1030)=y"},
+            "(0008,1030) and StudyDescription are one attribute",
+        ),
         ({"uids": "1.2\nx"}, "Line 2: “x” is no UID."),
         ({"uid_file": SimpleUploadedFile("u.csv", b"1.2,many")}, "is no number of instances"),
         ({"path_file": SimpleUploadedFile("p.zip", ARCHIVE)}, "This is no text"),
