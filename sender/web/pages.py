@@ -1,5 +1,6 @@
 """What every page shows around its content, and the pages for errors."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -8,7 +9,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
-from sender.models import Hold, Send
+from sender.models import Hold, HoldKind, Send
 from sender.models.sends import ENDED_STATES, SendState
 from sender.services.gate import describe, holds_in_force
 from sender.services.heartbeat import sender_state
@@ -16,6 +17,21 @@ from sender.services.users import role_of
 from sender.web.policy import THEME_COOKIE
 
 MOST_HOLDS = 20
+MOST_TOLD = 2
+"""More holds of the engine than these stand folded: what people decided must not be buried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Banners:
+    """What holds sending back now, each with what is said of it.
+
+    Attributes:
+        told: shown in full: what people decided, and the engine's holds while they are few.
+        folded: the engine's holds where they are many.
+    """
+
+    told: list[tuple[Hold, str]]
+    folded: list[tuple[Hold, str]]
 
 
 def chrome(request: HttpRequest) -> dict[str, Any]:
@@ -35,9 +51,12 @@ def chrome(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _holds() -> list[tuple[Hold, str]]:
-    """Return what holds sending back now, with what is said of it."""
-    return [(hold, describe(hold)) for hold in holds_in_force()[:MOST_HOLDS]]
+def _holds() -> Banners:
+    found = [(hold, describe(hold)) for hold in holds_in_force()[:MOST_HOLDS]]
+    engine = [(hold, said) for hold, said in found if hold.kind != HoldKind.PAUSE]
+    if len(engine) <= MOST_TOLD:
+        return Banners(found, [])
+    return Banners([pair for pair in found if pair not in engine], engine)
 
 
 def _open_sends() -> int:

@@ -16,6 +16,7 @@ from sender.models import (
     Destination,
     DestinationPace,
     Hold,
+    HoldKind,
     Listing,
     ParkedPair,
     PresentationContextDefinitionList,
@@ -125,6 +126,34 @@ def test_a_hold_tells_nothing_to_those_who_may_not_read(
 ) -> None:
     holds.pause(destination, reason="disk change", until=None, actor="anna")
     assert "disk change" not in text(as_role("no role"), "/password/")
+
+
+def test_many_destinations_that_do_not_work_take_one_line_and_bury_no_pause(
+    as_role: SignIn,
+) -> None:
+    client = as_role("operator")
+
+    def banners() -> tuple[int, int]:
+        page = text(client, "/sends/")
+        return page.count('<details class="notice caution holds">'), page.count("notice hold ")
+
+    for number in range(2):
+        block(factories.destination(f"broken {number}"))
+    assert banners() == (0, 2)
+    block(factories.destination("broken 2"))
+    holds.pause(factories.destination("paused"), reason="new disks", until=None, actor="anna")
+    assert banners() == (1, 4)
+    told, folded = text(client, "/sends/").split('<details class="notice caution holds">')
+    assert "new disks" in told
+    assert "3 destinations do not work now: broken 0, broken 1, broken 2" in " ".join(
+        folded.split()
+    )
+
+
+def block(to: Destination) -> None:
+    Hold.objects.create(
+        destination=to, kind=HoldKind.BLOCKED, reason="It does not know us.", set_by="system"
+    )
 
 
 def test_all_sending_is_paused_with_a_reason_and_resumed_by_one_click(as_role: SignIn) -> None:
