@@ -131,10 +131,10 @@ def tags_of_lines(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def lines_of_tags(stored: Mapping[str, str | Sequence[str]]) -> list[tuple[str, str]]:
-    """Return rules on attributes as they are stored: keywords with one pattern each."""
+    """Return rules on attributes as they are stored: keywords, in order, with one pattern each."""
     return [
         (keyword, pattern)
-        for keyword, patterns in stored.items()
+        for keyword, patterns in sorted(stored.items())
         for pattern in ([patterns] if isinstance(patterns, str) else patterns)
     ]
 

@@ -45,7 +45,10 @@ def sends(request: HttpRequest) -> HttpResponse:
     listed = list(page.object_list)
     states = dict(Send.objects.order_by().values_list("state").annotate(n=Count("id")))
     context = {
-        "rows": [(send, counts) for send, counts in _with_counts(listed)],
+        "rows": [
+            (send, counts, sum(counts.values()) if send.planned_at else None)
+            for send, counts in _with_counts(listed)
+        ],
         "page": page,
         "tab": tab,
         "tabs": [

@@ -174,3 +174,18 @@ def test_a_draft_shows_until_when_it_should_be_through(as_role: SignIn, send: Se
     page = text(as_role("viewer"), f"/sends/{send.pk}/")
     assert "It will be late" in page
     assert "No time to send is left before the deadline." in page
+
+
+def test_the_list_counts_rows_as_the_page_of_a_send_does(as_role: SignIn, send: Send) -> None:
+    """Identical files are one row, so that there are more files than rows."""
+    assert send.listing is not None
+    running(send)
+    send.listing.files = 50
+    send.listing.save()
+    rows = accounts.progress(send).total
+    assert rows < 50
+    client = as_role("viewer")
+    assert f'<td class="number">{rows}</td>' in text(client, "/sends/")
+    assert f"of {rows} rows settled" in re.sub("<[^>]+>", "", text(client, f"/sends/{send.pk}/"))
+    Send.objects.filter(pk=send.pk).update(planned_at=None)
+    assert '<td class="number">–</td>' in text(client, "/sends/")
