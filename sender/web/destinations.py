@@ -125,7 +125,15 @@ def destinations(request: HttpRequest) -> HttpResponse:
     first, last = last_days(30)
     strips = overview.strips(first, last, listed)
     newest = overview.newest_associations(listed)
-    rows = [(strip, newest.get(strip.destination.pk)) for strip in strips]
+    held = {
+        hold.destination_id: hold
+        for hold in gate.holds_in_force([found.pk for found in listed])
+        if hold.destination_id is not None
+    }
+    rows = [
+        (strip, newest.get(strip.destination.pk), held.get(strip.destination.pk))
+        for strip in strips
+    ]
     return render(request, "sender/destinations.html", {"rows": rows, "page": page, "text": text})
 
 

@@ -150,6 +150,16 @@ def test_many_destinations_that_do_not_work_take_one_line_and_bury_no_pause(
     )
 
 
+def test_the_list_of_destinations_says_which_are_held(as_role: SignIn) -> None:
+    works, broken = factories.destination("works"), factories.destination("broken")
+    block(broken)
+    rows = text(as_role("viewer"), "/destinations/").split("<tr>")
+    marked = {
+        to.name: [">Blocked<" in row for row in rows if f">{to}<" in row] for to in (works, broken)
+    }
+    assert marked == {"works": [False], "broken": [True]}
+
+
 def block(to: Destination) -> None:
     Hold.objects.create(
         destination=to, kind=HoldKind.BLOCKED, reason="It does not know us.", set_by="system"
