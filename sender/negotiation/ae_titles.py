@@ -23,7 +23,8 @@ def parse_ae_title(text: str) -> str:
         if character == "\\":
             raise InvalidAETitle("An AE title can't contain a backslash.")
         if not " " <= character <= "~":
+            named = character if character.isprintable() else f"U+{ord(character):04X}"
             raise InvalidAETitle(
-                f"An AE title holds only ASCII letters, digits and signs, not {character!a}."
+                f"An AE title holds only ASCII letters, digits and signs, not {named}."
             )
     return title

@@ -282,7 +282,7 @@ def describe(hold: Hold) -> str:
         return f"Sending to {hold.destination} is paused by {hold.set_by}: {hold.reason}"
     if hold.kind == HoldKind.BLOCKED:
         return f"Sending to {hold.destination} waits until this is mended: {hold.reason}"
-    return f"{hold.destination} is tried again soon: {hold.reason}"
+    return f"{hold.destination} will be tried again: {hold.reason}"
 
 
 def holds_in_force(destinations: Iterable[int] | None = None) -> QuerySet[Hold]:

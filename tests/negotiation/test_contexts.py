@@ -95,6 +95,12 @@ def test_what_is_no_ae_title(title: str) -> None:
         parse_ae_title(title)
 
 
+@pytest.mark.parametrize(("title", "named"), [("MÄX", "not Ä."), ("A\tB", r"not U\+0009\.")])
+def test_a_character_that_no_ae_title_holds_is_named(title: str, named: str) -> None:
+    with pytest.raises(InvalidAETitle, match=named):
+        parse_ae_title(title)
+
+
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_a_peer_has_a_real_port(port: int) -> None:
     with pytest.raises(ValueError, match="port"):
