@@ -15,7 +15,6 @@ from django.conf import settings
 from sender.dicom.converting import Closed, Converter, Job
 from sender.dicom.encoding import EncodedDataset
 from sender.negotiation.contexts import Proposal
-from sender.negotiation.instances import DataKind
 from sender.negotiation.matching import Choice, Conversion, choose, conversion_of
 from sender.negotiation.outcomes import ContextOutcome
 from sender.negotiation.rules import TemplateOptions
@@ -111,11 +110,12 @@ def prepare(
     can be sent, or some seconds later: the rest then goes on while the association is open.
     """
     head = list(islice(items, AHEAD))
-    for item in head:
-        syntax = _expected(item.instance.kind, proposal, options)
-        if syntax:
-            conversions.ask(item, syntax)
-    if head and _expected(head[0].instance.kind, proposal, options):
+    granted = [
+        ContextOutcome(context, negotiated=True, result=0, accepted=context.transfer_syntaxes[0])
+        for context in proposal.contexts
+    ]
+    asked = [item for item in head if _ask(conversions, item, granted, options)]
+    if asked and asked[0] is head[0]:
         conversions.wait(head[0], LONGEST_PREPARATION_SECONDS)
     return _chain(head, items)
 
@@ -125,18 +125,20 @@ def _chain(head: Sequence[DueItem], rest: Iterator[DueItem]) -> Iterator[DueItem
     yield from rest
 
 
-def _expected(kind: DataKind, proposal: Proposal, options: TemplateOptions) -> str:
-    """Return the syntax that data will be converted to if all is accepted; "" if they won't be."""
-    if conversion_of(kind, options) is Conversion.NONE:
-        return ""
-    granted = [
-        ContextOutcome(context, negotiated=True, result=0, accepted=context.transfer_syntaxes[0])
-        for context in proposal.contexts
-    ]
-    choice = choose(kind, granted, options)
-    if isinstance(choice, Choice) and choice.conversion is not Conversion.NONE:
-        return choice.transfer_syntax
-    return ""
+def _ask(
+    conversions: Conversions,
+    item: DueItem,
+    granted: Sequence[ContextOutcome],
+    options: TemplateOptions,
+) -> bool:
+    """Have an item converted that will have to be though all is accepted; tell whether it will."""
+    if conversion_of(item.instance.kind, options) is Conversion.NONE:
+        return False
+    choice = choose(item.instance.kind, granted, options)
+    if not isinstance(choice, Choice) or choice.conversion is Conversion.NONE:
+        return False
+    conversions.ask(item, choice.transfer_syntax)
+    return True
 
 
 def in_order(
