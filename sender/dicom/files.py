@@ -19,6 +19,7 @@ from sender.dicom.attributes import tag_of
 from sender.dicom.identity import read_instance
 from sender.dicom.reading import open_carefully, say_cause, times_of
 from sender.negotiation.instances import ScannedInstance, Unreadable
+from sender.negotiation.texts import printable
 
 __all__ = [
     "Entry", "Tally", "dataset_digest", "is_unchanged", "list_files", "scan", "tag_of",
@@ -146,7 +147,7 @@ def _printable(name: str) -> str:
     if name.isprintable():
         return name
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return printable(text)
 
 
 def _cause(error: OSError) -> str:

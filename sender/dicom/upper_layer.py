@@ -22,6 +22,7 @@ from pynetdicom.presentation import PresentationContext
 from sender.negotiation.contexts import Proposal, ProposedContext
 from sender.negotiation.outcomes import Abort, ContextAnswer, PeerIdentity, Rejection
 from sender.negotiation.peers import Peer
+from sender.negotiation.texts import printable
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 IMPLEMENTATION_CLASS_UID = "2.25.28055265653564454676231754986908654444"
@@ -212,5 +213,4 @@ def parse_abort(pdu: bytes) -> Abort:
 
 def clean_text(value: bytes, longest: int = _LONGEST_TEXT) -> str:
     """Return text of a peer as printable characters that any database and page takes."""
-    text = value.rstrip(b"\0 ").decode("ascii", "backslashreplace")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)[:longest]
+    return printable(value.rstrip(b"\0 ").decode("ascii", "backslashreplace"))[:longest]

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from sender.models import CertificateRole, Destination, DestinationCertificate
 from sender.models.certificates import expiring_before
+from sender.negotiation.texts import printable
 
 SEEN_EVERY = timedelta(hours=1)
 """A chain that stays the same is noted that often."""
@@ -76,8 +77,7 @@ def _names(certificate: x509.Certificate) -> str:
 
 
 def _text(value: str) -> str:
-    """Return text of a peer as printable characters that any database and page takes."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in value)[:LONGEST_TEXT]
+    return printable(value)[:LONGEST_TEXT]
 
 
 def note_chain(
