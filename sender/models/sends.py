@@ -47,6 +47,9 @@ class BatchState(models.TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
+OPEN_BATCHES = (BatchState.READY, BatchState.RUNNING)
+"""States of batches of which something may still be sent."""
+
 SEND_TRANSITIONS: dict[SendState, frozenset[SendState]] = {
     SendState.DRAFT: frozenset(
         {SendState.PLANNING, SendState.CANCELLED, SendState.FAILED, SendState.ERRORED}

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from sender.models import BatchState, Destination, Send, SendBatch, SendState
+from sender.models import Destination, Send, SendBatch, SendState
+from sender.models.sends import OPEN_BATCHES
 from sender.services import sending, tickets
 from sender.services.audit import write_entry
 from sender.services.sending import WrongState
@@ -72,9 +73,7 @@ def set_priority(send: Send, actor: str, priority: int) -> None:
 def spread_priority(send_id: int) -> None:
     """Give the open batches of a send its priority; those that are tried alone come last."""
     priority = Send.objects.values_list("priority", flat=True).get(pk=send_id)
-    unfinished = SendBatch.objects.filter(
-        send_id=send_id, state__in=(BatchState.READY, BatchState.RUNNING)
-    )
+    unfinished = SendBatch.objects.filter(send_id=send_id, state__in=OPEN_BATCHES)
     for is_isolated, wanted in ((False, priority), (True, priority - 1)):
         unfinished.filter(is_isolated=is_isolated).exclude(priority=wanted).update(priority=wanted)
 

@@ -25,6 +25,7 @@ from sender.models import (
     SendBatch,
     SendState,
 )
+from sender.models.sends import OPEN_BATCHES
 from sender.services import (
     certificates,
     clock,
@@ -388,9 +389,7 @@ def _finish_sends() -> None:
 
     Both are decided under a lock of the send (sending.py), so only those are asked that may be due.
     """
-    is_open = SendBatch.objects.filter(
-        send_id=OuterRef("pk"), state__in=(BatchState.READY, BatchState.RUNNING)
-    )
+    is_open = SendBatch.objects.filter(send_id=OuterRef("pk"), state__in=OPEN_BATCHES)
     unfinished = Send.objects.filter(
         ~Exists(is_open) | Q(control="pause", state=SendState.QUEUED),
         planned_at__isnull=False,

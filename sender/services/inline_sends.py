@@ -6,15 +6,13 @@ What is left of one whose process is gone goes on in the background.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from sender.models import Send
 from sender.models.sends import ENDED_STATES
 from sender.services.keeping import kept
-from sender.services.owners import LEASE_SECONDS, is_dead, owner_name
+from sender.services.owners import is_dead, lease_end, owner_name
 from sender.services.patience import persist
 from sender.services.vigil import WATCH
 
@@ -26,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 def of_this_process() -> dict[str, object]:
     """Return the columns of a send that this process runs."""
-    return {"inline": True, "runner": owner_name(), "runner_until": _lease_end()}
+    return {"inline": True, "runner": owner_name(), "runner_until": lease_end()}
 
 
 @contextmanager
@@ -34,7 +32,7 @@ def kept_here(sends: Sequence[Send]) -> Iterator[None]:
     """Keep inline sends of this process until the block is left; what is not through is let go."""
     mine = _unfinished().filter(pk__in=[send.pk for send in sends])
     try:
-        with kept(lambda: mine.update(runner_until=_lease_end())):
+        with kept(lambda: mine.update(runner_until=lease_end())):
             yield
     finally:
         persist(lambda: _let_go(mine, LEFT))
@@ -60,7 +58,3 @@ def _let_go(sends: QuerySet[Send], why: str) -> None:
 
 def _unfinished() -> QuerySet[Send]:
     return Send.objects.filter(inline=True).exclude(state__in=ENDED_STATES)
-
-
-def _lease_end() -> datetime:
-    return timezone.now() + timedelta(seconds=LEASE_SECONDS)

@@ -7,7 +7,7 @@ vigil.py; batches and attempts are taken back by the tick alone.
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -22,7 +22,7 @@ from sender.models import (
     SendState,
 )
 from sender.services import gate, holds, limits
-from sender.services.owners import LEASE_SECONDS
+from sender.services.owners import lease_end
 from sender.services.vigil import ENDED, STILL_SECONDS, WATCH
 
 SLOT_WAIT_SECONDS = 10
@@ -70,7 +70,7 @@ def claim_slot(
         if slot_id not in over:
             continue
         free = DestinationSlot.objects.filter(id=slot_id, fence=fence, lease_until=until)
-        if free.update(owner=owner, fence=fence + 1, lease_until=_lease_end()):
+        if free.update(owner=owner, fence=fence + 1, lease_until=lease_end()):
             return SlotLease(slot_id, fence + 1, number)
     return None
 
@@ -90,10 +90,6 @@ def _over(
     return over
 
 
-def _lease_end() -> datetime:
-    return timezone.now() + timedelta(seconds=LEASE_SECONDS)
-
-
 def await_slot(destination: Destination, owner: str, *, seconds: float) -> SlotLease | None:
     """Take a slot, waiting at most `seconds` for one to become free."""
     deadline = time.monotonic() + seconds
@@ -107,7 +103,7 @@ def await_slot(destination: Destination, owner: str, *, seconds: float) -> SlotL
 def extend_slot(slot: SlotLease) -> bool:
     """Hold the slot longer; False if somebody else has it now."""
     held = DestinationSlot.objects.filter(id=slot.slot_id, fence=slot.fence, lease_until__gt=ENDED)
-    return held.update(lease_until=_lease_end()) == 1
+    return held.update(lease_until=lease_end()) == 1
 
 
 def claim_batch(
@@ -216,7 +212,7 @@ def _take(claim: BatchLease, owner: str) -> bool:
         owner=owner,
         fence=claim.fence,
         attempt=F("attempt") + 1,
-        lease_until=_lease_end(),
+        lease_until=lease_end(),
     )
     return taken == 1
 
@@ -226,4 +222,4 @@ def extend_batch(lease: BatchLease) -> bool:
     held = SendBatch.objects.filter(
         id=lease.batch_id, fence=lease.fence, state=BatchState.RUNNING, lease_until__gt=ENDED
     )
-    return held.update(lease_until=_lease_end()) == 1
+    return held.update(lease_until=lease_end()) == 1

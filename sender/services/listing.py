@@ -27,7 +27,7 @@ from sender.negotiation.selection import (
 from sender.services import copies, expectations, path_lists
 from sender.services.inserting import insert_rows
 from sender.services.keeping import kept
-from sender.services.owners import take_over
+from sender.services.owners import lease_end, take_over
 from sender.services.sources import InvalidSource
 from sender.services.taking import (
     TOO_YOUNG,
@@ -35,7 +35,6 @@ from sender.services.taking import (
     Lost,
     Scan,
     Unwanted,
-    lease,
     store,
     take_window,
 )
@@ -98,7 +97,7 @@ def _claim(listing_id: int, owner: str) -> Listing | None:
         waiting,
         state=ListingState.SCANNING,
         owner=owner,
-        lease_until=lease(),
+        lease_until=lease_end(),
         tries=F("tries") + 1,
         started_at=Coalesce("started_at", now),
     ):
@@ -107,7 +106,7 @@ def _claim(listing_id: int, owner: str) -> Listing | None:
 
 
 def _extend(listing_id: int, owner: str) -> None:
-    Listing.objects.filter(pk=listing_id, owner=owner).update(lease_until=lease())
+    Listing.objects.filter(pk=listing_id, owner=owner).update(lease_until=lease_end())
 
 
 def _scan_safely(listing: Listing, owner: str, *, in_slices: bool) -> ScanEnd:

@@ -8,12 +8,14 @@ import hashlib
 import os
 import threading
 import time
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.utils import timezone
 
 LEASE_SECONDS = 40
 """How long whatever somebody works on is held without a sign of life."""
@@ -26,6 +28,11 @@ def owner_name() -> str:
     """Name this thread so that no other process, thread or host has the same."""
     thread = f"{threading.get_ident():x}"
     return f"{settings.SENDER_HOST}:{os.getpid()}:{_STARTED}:{_system()}:{thread}"
+
+
+def lease_end() -> datetime:
+    """Return until when a lease holds that is given or extended now."""
+    return timezone.now() + timedelta(seconds=LEASE_SECONDS)
 
 
 def describe(owner: str) -> str:

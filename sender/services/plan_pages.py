@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db import transaction
@@ -26,7 +25,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.planning import SendPlan
 from sender.services import delivered, tallies
 from sender.services.inserting import insert_rows
-from sender.services.owners import LEASE_SECONDS
+from sender.services.owners import lease_end
 
 PAGE_ROWS = 2000
 BATCH_INSTANCES = 500
@@ -235,7 +234,7 @@ class PagedPlan:
                 plan_cursor=cursor,
                 plan_tries=0,
                 already_there=F("already_there") + page.already_there,
-                lease_until=timezone.now() + timedelta(seconds=LEASE_SECONDS),
+                lease_until=lease_end(),
             ):
                 raise Lost
         self._position += len(page.items)

@@ -9,7 +9,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
 
@@ -34,7 +33,7 @@ from sender.services import listing, plan_ends, plan_words, tickets
 from sender.services.interning import definition_list_id
 from sender.services.keeping import kept
 from sender.services.listing import ScanEnd
-from sender.services.owners import LEASE_SECONDS, owner_name, take_over
+from sender.services.owners import lease_end, owner_name, take_over
 from sender.services.patience import OUTAGES, persist
 from sender.services.plan_pages import Lost, PagedPlan, Row, Study
 
@@ -131,7 +130,7 @@ def _claim(send_id: int, owner: str) -> Send | None:
         state__in=(SendState.DRAFT, SendState.PLANNING, SendState.CANCELLING),
     )
     if not take_over(
-        waiting, owner=owner, lease_until=_lease(), started_at=Coalesce("started_at", now)
+        waiting, owner=owner, lease_until=lease_end(), started_at=Coalesce("started_at", now)
     ):
         return None
     return Send.objects.select_related("template_version", "destination", "listing").get(pk=send_id)
@@ -171,11 +170,7 @@ def _stumble(send: Send, error: Exception, *, is_last: bool) -> None:
 
 
 def _extend(send_id: int, owner: str) -> None:
-    Send.objects.filter(pk=send_id, owner=owner).update(lease_until=_lease())
-
-
-def _lease() -> object:
-    return timezone.now() + timedelta(seconds=LEASE_SECONDS)
+    Send.objects.filter(pk=send_id, owner=owner).update(lease_until=lease_end())
 
 
 def _plan(send: Send, owner: str, *, in_slices: bool) -> None:

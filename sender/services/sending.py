@@ -24,7 +24,7 @@ from sender.models import (
     StudyOrder,
     StudyPart,
 )
-from sender.models.sends import ENDED_STATES, send_states_before
+from sender.models.sends import ENDED_STATES, OPEN_BATCHES, send_states_before
 from sender.models.templates import TemplateVersion
 from sender.negotiation.local_time import zone_named
 from sender.negotiation.outcomes import InstanceOutcome
@@ -263,9 +263,7 @@ def finish_if_done(send_id: int) -> SendState | None:
             return None
         if send.control == "pause" and send.state == SendState.QUEUED:
             move_send(send_id, SendState.PAUSED, before=(SendState.QUEUED,))
-        open_batches = SendBatch.objects.filter(
-            send_id=send_id, state__in=(BatchState.READY, BatchState.RUNNING)
-        )
+        open_batches = SendBatch.objects.filter(send_id=send_id, state__in=OPEN_BATCHES)
         if open_batches.exists():
             return None
         if send.state == SendState.CANCELLING:

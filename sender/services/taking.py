@@ -5,12 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from itertools import islice
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from sender.dicom import scanning
 from sender.dicom.files import Entry
@@ -26,7 +24,7 @@ from sender.negotiation.selection import (
 from sender.services import path_lists
 from sender.services.catalogue import CANT_BE_READ, Catalogue, Remembered
 from sender.services.inserting import insert_rows
-from sender.services.owners import LEASE_SECONDS
+from sender.services.owners import lease_end
 from sender.services.walking import Found, Place, Walk
 
 CHUNK = 1000
@@ -93,11 +91,6 @@ class Taken:
     excluded: Counter[str] = field(default_factory=Counter)
     opened: int = 0
     problems: list[tuple[int, str]] = field(default_factory=list)
-
-
-def lease() -> datetime:
-    """Return until when a listing is ours from now on."""
-    return timezone.now() + timedelta(seconds=LEASE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,5 +274,5 @@ def store(scan: Scan, **facts: object) -> None:
         Lost: it is not.
     """
     mine = Listing.objects.filter(pk=scan.listing.pk, owner=scan.owner, state=ListingState.SCANNING)
-    if not mine.update(lease_until=lease(), tries=0, **facts):
+    if not mine.update(lease_until=lease_end(), tries=0, **facts):
         raise Lost
