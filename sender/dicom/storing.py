@@ -143,7 +143,7 @@ class Storing:
 
     def _store(self, store: _Store, requests: Iterator[StoreRequest]) -> StoreOutcome:
         exchange, request = self._exchange, store.request
-        store.started = started = time.monotonic()
+        store.started = time.monotonic()
         try:
             self._send_request(store)
             is_early = exchange.wire.has_unread
@@ -159,7 +159,8 @@ class Storing:
         except Ending as ending:
             exchange.finish(ending)
             outcome = store.ended(InstanceOutcome.UNKNOWN, None, detail=ending.detail)
-        exchange.evidence.count(request.context_id, store.bytes_sent, time.monotonic() - started)
+        seconds = time.monotonic() - store.started
+        exchange.evidence.count(request.context_id, store.bytes_sent, seconds)
         return outcome
 
     def _send_request(self, store: _Store) -> None:

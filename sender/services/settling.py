@@ -207,6 +207,7 @@ def _fail_items(items: QuerySet[SendItem], failure: Failure) -> None:
     )
 
 
+@transaction.atomic
 def close_batch(
     batch: SendBatch,
     lease: BatchLease,
@@ -221,21 +222,8 @@ def close_batch(
     Args:
         due: when it may be tried again; None: at once.
     """
-    with transaction.atomic():
-        # Locked, so that nobody makes rows of it pending (again.py) once none was found.
-        SendBatch.objects.select_for_update(no_key=True).get(pk=batch.pk)
-        _give_back(batch, lease, failures, due, failure, is_counted=is_counted)
-
-
-def _give_back(
-    batch: SendBatch,
-    lease: BatchLease,
-    failures: int,
-    due: datetime | None,
-    failure: Failure | None,
-    *,
-    is_counted: bool,
-) -> None:
+    # Locked, so that nobody makes rows of it pending (again.py) once none was found.
+    SendBatch.objects.select_for_update(no_key=True).get(pk=batch.pk)
     pending = _isolate_poison(batch)
     now = timezone.now()
     changes: dict[str, object] = {"state": BatchState.DONE, "next_attempt_at": now}

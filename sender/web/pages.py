@@ -53,10 +53,9 @@ def chrome(request: HttpRequest) -> dict[str, Any]:
 
 def _holds() -> Banners:
     found = [(hold, describe(hold)) for hold in holds_in_force()[:MOST_HOLDS]]
+    people = [(hold, said) for hold, said in found if hold.kind == HoldKind.PAUSE]
     engine = [(hold, said) for hold, said in found if hold.kind != HoldKind.PAUSE]
-    if len(engine) <= MOST_TOLD:
-        return Banners(found, [])
-    return Banners([pair for pair in found if pair not in engine], engine)
+    return Banners(found, []) if len(engine) <= MOST_TOLD else Banners(people, engine)
 
 
 def _open_sends() -> int:
