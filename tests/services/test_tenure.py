@@ -1,7 +1,7 @@
 """A database that does not answer: the association ends before others may call the destination."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,23 @@ class Peer:
             self.has_ended.set()
 
 
+def assert_cut_off(work: Callable[[], object], peer: Peer, hanging: Hanging) -> None:
+    """See the association of some work end while the database hangs, and the work after that."""
+
+    def run() -> None:
+        work()
+        connection.close()
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    assert peer.is_asked.wait(20)
+    assert peer.has_ended.wait(20), "its association is open for ever"
+    assert not hanging.goes_on.is_set()
+    hanging.goes_on.set()
+    worker.join(20)
+    assert not worker.is_alive()
+
+
 def test_a_transfer_is_cut_off_though_the_database_hangs(tmp_path: Path, hanging: Hanging) -> None:
     peer = Peer(factories.ELE)
     with acceptor(peer.converse) as running:
@@ -88,16 +105,8 @@ def test_a_transfer_is_cut_off_though_the_database_hangs(tmp_path: Path, hanging
 
         def work() -> None:
             transfer.run_batches(lease, slot, is_stopping=lambda: False)
-            connection.close()
 
-        worker = threading.Thread(target=work)
-        worker.start()
-        assert peer.is_asked.wait(20)
-        assert peer.has_ended.wait(20), "its association is open for ever"
-        assert not hanging.goes_on.is_set()
-        hanging.goes_on.set()
-        worker.join(20)
-        assert not worker.is_alive()
+        assert_cut_off(work, peer, hanging)
     assert SendBatch.objects.get(pk=lease.batch_id).state == BatchState.READY
     items = SendItem.objects.filter(send=send)
     assert set(items.values_list("outcome", "attempts")) == {("pending", 0)}
@@ -109,16 +118,5 @@ def test_an_echo_is_cut_off_though_the_database_hangs(hanging: Hanging) -> None:
         to = scripted(running.port)
         enquiry = request_echo(to, requested_by="test")
 
-        def ask() -> None:
-            probing.answer_enquiry(enquiry.pk)
-            connection.close()
-
-        asking = threading.Thread(target=ask)
-        asking.start()
-        assert peer.is_asked.wait(20)
-        assert peer.has_ended.wait(20), "its association is open for ever"
-        assert not hanging.goes_on.is_set()
-        hanging.goes_on.set()
-        asking.join(20)
-        assert not asking.is_alive()
+        assert_cut_off(lambda: probing.answer_enquiry(enquiry.pk), peer, hanging)
     assert Association.objects.get().ended == "aborted_by_us"
