@@ -7,6 +7,7 @@ with `--instances 20000000 --studies 40000` for the goal of the issue (hours on 
 """
 
 import argparse
+import math
 import os
 import resource
 import sys
@@ -51,6 +52,7 @@ def _measure(options: argparse.Namespace) -> None:
     listed = _database_bytes()
     _timed("plan", lambda: _plan(send), options)
     planned = _database_bytes()
+    _timed("forget the listing (in the background otherwise)", _forget, options)
     _timed("run and account", lambda: _run(send, options.failing), options)
     accounted = _database_bytes()
     print(f"\nbytes per instance: listed {(listed - before) / options.instances:.0f}, "
@@ -147,6 +149,12 @@ def _plan(send: Any) -> None:
     from sender.services import planner  # noqa: PLC0415
 
     planner.plan_send(send.pk, in_slices=False)
+
+
+def _forget() -> None:
+    from sender.services import forgetting  # noqa: PLC0415
+
+    forgetting.forget_entries(seconds=math.inf)
 
 
 class _Answering:

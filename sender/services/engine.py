@@ -31,6 +31,7 @@ from sender.services import (
     clock,
     enquiries,
     fairness,
+    forgetting,
     gate,
     holds,
     limits,
@@ -279,6 +280,7 @@ def tick(owner: str) -> None:
         "having sends planned": _reissue_plans,
         "having batches sent": partial(_reissue_work, now),
         "finishing sends": _finish_sends,
+        "forgetting listings": forgetting.forget_entries,
     }
     for name, step in steps.items():
         MISHAPS.contain(f"The tick: {name}", step, otherwise=None)

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 
 from sender.models import Send
 from sender.models.sends import ENDED_STATES
+from sender.services import forgetting
 from sender.services.keeping import kept
 from sender.services.owners import is_dead, lease_end, owner_name
 from sender.services.patience import persist
@@ -36,6 +37,7 @@ def kept_here(sends: Sequence[Send]) -> Iterator[None]:
             yield
     finally:
         persist(lambda: _let_go(mine, LEFT))
+        persist(forgetting.forget_entries)
 
 
 def let_go_of_abandoned() -> None:

@@ -41,7 +41,6 @@ from sender.services.taking import (
 from sender.services.walking import LINES, Place, Walk
 
 __all__ = ["TOO_YOUNG", "ScanEnd", "holds_files", "scan_listing"]
-FORGET_ROWS = 10_000
 SLICE_SECONDS = 45.0
 """Bulk work must not wait long behind a scan (design README, decision 17)."""
 MOST_TRIES = 5
@@ -256,17 +255,3 @@ def end(listing: Listing, state: ListingState, detail: str) -> None:
     Listing.objects.filter(pk=listing.pk, owner=listing.owner).update(
         state=state, detail=detail[:400], owner="", lease_until=None, finished_at=timezone.now()
     )
-
-
-def forget_entries(listing_id: int) -> None:
-    """Remove what only planners need of a listing, in small transactions."""
-    entries = ListingEntry.objects.filter(listing_id=listing_id).order_by("number")
-    while True:
-        page = list(entries.values_list("number", flat=True)[:FORGET_ROWS])
-        if not page:
-            break
-        ListingEntry.objects.filter(
-            listing_id=listing_id, number__gte=page[0], number__lte=page[-1]
-        ).delete()
-    ListingStudy.objects.filter(listing_id=listing_id).delete()
-    Listing.objects.filter(pk=listing_id).update(cursor={"forgotten": True})

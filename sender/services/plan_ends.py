@@ -10,7 +10,6 @@ from sender.services import (
     control,
     expectations,
     fairness,
-    listing,
     run_checks,
     sending,
     tallies,
@@ -27,7 +26,6 @@ def give_up(send_id: int, owner: str) -> None:
     if send.state in ENDED_STATES:  # a draft that was cancelled
         _cancel_rows(send, sending.CANCELLED_REASON)
         Send.objects.filter(pk=send_id).update(owner="", lease_until=None)
-        forget_entries(send)
     else:
         close(send)
 
@@ -64,7 +62,6 @@ def fail(send: Send, detail: str, state: SendState = SendState.FAILED) -> None:
             SendBatch.objects.filter(send=send, state=BatchState.READY).update(
                 state=BatchState.CANCELLED
             )
-    forget_entries(send)
 
 
 def close(send: Send) -> None:
@@ -85,7 +82,6 @@ def close(send: Send) -> None:
         is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
         if is_queued and not send.inline:
             fairness.call_workers(send)
-    forget_entries(send)
     sending.finish_if_done(send.pk)
 
 
@@ -109,21 +105,3 @@ def _say_excluded(found: Listing) -> str:
     """Say how many files each rule left out."""
     rules = sorted(found.excluded.items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{number} by {rule}" for rule, number in rules)
-
-
-def clear_up(send_id: int) -> None:
-    """Clear up behind a draft that was cancelled while nobody planned it."""
-    cancelled = Send.objects.filter(
-        pk=send_id, state=SendState.CANCELLED, planned_at__isnull=True, owner=""
-    )
-    for send in cancelled:
-        forget_entries(send)
-
-
-def forget_entries(send: Send) -> None:
-    """Remove the entries of a listing that no send needs any more."""
-    if send.listing_id is None:
-        return
-    waiting = Send.objects.filter(listing_id=send.listing_id, planned_at__isnull=True)
-    if not waiting.exclude(state__in=ENDED_STATES).exists():
-        listing.forget_entries(send.listing_id)

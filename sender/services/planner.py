@@ -107,7 +107,6 @@ def plan_send(send_id: int, *, in_slices: bool = True) -> None:
     owner = owner_name()
     send = _claim(send_id, owner)
     if send is None:
-        plan_ends.clear_up(send_id)
         return
     try:
         with kept(lambda: _extend(send_id, owner)):

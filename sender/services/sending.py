@@ -224,8 +224,6 @@ def cancel_send(send: Send, actor: str) -> None:
         if was_draft:
             _cancel_rows(send)
             Send.objects.filter(pk=send.pk).update(finished_at=timezone.now())
-            if send.planned_at is None:
-                tickets.issue_plan(send.pk)  # a planner clears up behind it
         elif not move_send(send.pk, SendState.CANCELLING):
             raise WrongState(f"Send {send.pk} has ended already.")
         Send.objects.filter(pk=send.pk).update(control="cancel")

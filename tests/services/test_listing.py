@@ -504,18 +504,6 @@ def test_a_study_gets_its_date_from_whichever_file_has_one(tmp_path: Path) -> No
     assert SourceStudy.objects.get(uid="1.2.826.1").study_date == "20240101"
 
 
-def test_entries_are_forgotten_page_by_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tree(tmp_path)
-    found, other = scanned(tmp_path), scanned(tmp_path)
-    monkeypatch.setattr(listing, "FORGET_ROWS", 5)
-    listing.forget_entries(found.pk)
-    assert not ListingEntry.objects.filter(listing=found).exists()
-    assert not ListingStudy.objects.filter(listing=found).exists()
-    assert ListingEntry.objects.filter(listing=other).count() == 16
-
-
 def test_a_scan_that_nobody_wants_any_more_stops(tmp_path: Path, settings: Settings) -> None:
     tree(tmp_path)
     found = make(tmp_path)
