@@ -1,7 +1,8 @@
 """Many files at once: results in the order of the entries, with a bounded read-ahead.
 
 A few thousand files are scanned where they are wanted; for more, children help. A child, or this
-process, that waits for a disk or a network share more than it works goes on with threads.
+process, that waits for a disk or a network share more than it works goes on with threads, and so
+does one whose files are deflated: those are inflated side by side.
 """
 
 import json
@@ -18,6 +19,7 @@ from sender.dicom import files
 from sender.dicom.children import Child, ChildDied, serve
 from sender.dicom.files import Entry
 from sender.dicom.identity import shared_kind
+from sender.negotiation import syntaxes
 from sender.negotiation.instances import NO_VALUES, ScannedInstance, Unreadable
 
 Listed = Entry | Unreadable
@@ -67,7 +69,7 @@ def scan_many(
 
 
 class Scanner:
-    """Scans chunks of entries in this process; with threads while files make it wait."""
+    """Scans chunks of entries in this process; with threads while those help."""
 
     def __init__(self, wanted: frozenset[int]) -> None:
         self._wanted = wanted
@@ -80,7 +82,7 @@ class Scanner:
             found = [self._scan(entry) for entry in entries]
         else:
             found = list(self._threads.map(self._scan, entries))
-        self.adapt(len(entries), seconds=time.perf_counter() - began, waits=_waits() - waits)
+        self.adapt(found, seconds=time.perf_counter() - began, waits=_waits() - waits)
         return found
 
     @property
@@ -93,11 +95,20 @@ class Scanner:
             return entry
         return files.scan(entry.path, relative_path=entry.relative_path, wanted=self._wanted)
 
-    def adapt(self, count: int, *, seconds: float, waits: int) -> None:
-        """Take threads if most files were waited for, each for long; else do without."""
-        if self._threads is None and seconds > count * _SLOW_SECONDS and waits > count // 2:
-            self._threads = ThreadPoolExecutor(_THREADS)
-        elif self._threads is not None and seconds < count * _FAST_SECONDS:
+    def adapt(self, found: Sequence[Scanned], *, seconds: float, waits: int) -> None:
+        """Take threads if most files were deflated, or waited for, each for long; else do without.
+
+        Args:
+            found: what was scanned at last.
+            seconds: how long that took.
+            waits: how often something was waited for meanwhile.
+        """
+        count = len(found)
+        are_deflated = sum(map(_is_deflated, found)) > count // 2
+        if self._threads is None:
+            if are_deflated or (seconds > count * _SLOW_SECONDS and waits > count // 2):
+                self._threads = ThreadPoolExecutor(_THREADS)
+        elif seconds < count * _FAST_SECONDS and not are_deflated:
             self.close()
 
     def close(self) -> None:
@@ -105,6 +116,10 @@ class Scanner:
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
+
+
+def _is_deflated(one: Scanned) -> bool:
+    return isinstance(one, ScannedInstance) and syntaxes.is_deflated(one.kind.transfer_syntax)
 
 
 def _waits() -> int:

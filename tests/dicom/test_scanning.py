@@ -13,6 +13,7 @@ import pytest
 from sender.dicom import children, files, scanning
 from sender.dicom.files import Entry, list_files
 from sender.dicom.scanning import Scanner, scan_many
+from sender.negotiation import syntaxes
 from sender.negotiation.instances import ScannedInstance, Unreadable
 from tests import factories
 from tests.processes import PATIENCE_SECONDS, ROOT, await_true
@@ -158,7 +159,9 @@ def test_children_end_with_a_parent_that_is_killed(folder: Path) -> None:
 
 
 class TestThreads:
-    """A scanner that waits for files takes threads, and gives them up again."""
+    """A scanner that waits for files, or inflates them, takes threads, and gives them up again."""
+
+    FOUND = (Unreadable("/a", "a", "empty"),) * 40
 
     @pytest.fixture
     def gate(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Barrier]:
@@ -187,7 +190,7 @@ class TestThreads:
     ) -> None:
         assert gate.parties == 4
         scanner = Scanner(frozenset())
-        scanner.adapt(40, seconds=4.0, waits=40)
+        scanner.adapt(self.FOUND, seconds=4.0, waits=40)
         assert scanner.has_threads
         # Nothing would come back if they were read one after another.
         assert len(scanner.scan(self.entries(folder))) == 40
@@ -195,13 +198,28 @@ class TestThreads:
 
     def test_work_that_is_slow_but_never_waits_gets_none(self) -> None:
         scanner = Scanner(frozenset())
-        scanner.adapt(40, seconds=4.0, waits=1)
+        scanner.adapt(self.FOUND, seconds=4.0, waits=1)
+        assert not scanner.has_threads
+
+    def test_deflated_files_are_inflated_side_by_side(self, tmp_path: Path) -> None:
+        scanner = Scanner(frozenset())
+        for number in range(3):
+            factories.write_instance(
+                tmp_path / f"{number}.dcm",
+                sop_instance=f"1.2.3.{number}",
+                transfer_syntax=syntaxes.DEFLATED_EXPLICIT_VR_LE,
+            )
+        found = scanner.scan(self.entries(tmp_path))
+        assert scanner.has_threads
+        assert scanner.scan(self.entries(tmp_path)) == found
+        assert scanner.has_threads, "fast as they are, more of them may come"
+        scanner.adapt(self.FOUND, seconds=0.001, waits=0)
         assert not scanner.has_threads
 
     def test_once_they_come_fast_again_the_threads_end(self) -> None:
         scanner = Scanner(frozenset())
-        scanner.adapt(40, seconds=4.0, waits=40)
-        scanner.adapt(40, seconds=0.001, waits=0)
+        scanner.adapt(self.FOUND, seconds=4.0, waits=40)
+        scanner.adapt(self.FOUND, seconds=0.001, waits=0)
         assert not scanner.has_threads
 
 
