@@ -27,6 +27,7 @@ from sender.models import (
     ItemCopy,
     Send,
     SendItem,
+    SendState,
     StudyPart,
 )
 from sender.models.sources import relative_path
@@ -42,6 +43,18 @@ _NOT_DELIVERED = (
     InstanceOutcome.UNKNOWN,
     InstanceOutcome.CANCELLED,
 )
+
+
+def seconds_to_last_outcome(send: Send) -> float:
+    """Return how long an ended send took from being picked up to its last outcome (CONTRACT.md).
+
+    What comes after it is left out: the release, and the association's record.
+    """
+    if send.started_at is None or send.finished_at is None:
+        return 0.0
+    last = send.batches.aggregate(at=Max("last_outcome_at"))["at"]
+    is_told = last is not None and send.state != SendState.CANCELLED
+    return ((last if is_told else send.finished_at) - send.started_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,7 @@ class SendBatch(models.Model):
         failures: associations in a row that carried nothing of it.
         is_isolated: it holds one instance that is tried alone.
         rule: the retry rule by which it waits or was given up, "" for none.
+        last_outcome_at: when outcomes of its instances were committed last.
     """
 
     send = models.ForeignKey(Send, on_delete=models.CASCADE, related_name="batches")
@@ -220,6 +221,7 @@ class SendBatch(models.Model):
     fence = models.PositiveBigIntegerField(default=0)
     rule = models.CharField(max_length=64, blank=True)
     detail = models.CharField(max_length=400, blank=True)
+    last_outcome_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("send", "number")

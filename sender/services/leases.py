@@ -217,9 +217,9 @@ def _take(claim: BatchLease, owner: str) -> bool:
     return taken == 1
 
 
-def extend_batch(lease: BatchLease) -> bool:
-    """Hold the batch longer; False if somebody else has it now."""
+def extend_batch(lease: BatchLease, **facts: object) -> bool:
+    """Hold the batch longer, and write facts of it; False if somebody else has it now."""
     held = SendBatch.objects.filter(
         id=lease.batch_id, fence=lease.fence, state=BatchState.RUNNING, lease_until__gt=ENDED
     )
-    return held.update(lease_until=lease_end()) == 1
+    return held.update(lease_until=lease_end(), **facts) == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from sender.models import (
     AssociationAttempt,
@@ -191,4 +192,6 @@ def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
         if result.item_id in pending
     ]
     write_changes(changes, remains.attempt)
+    if changes:
+        SendBatch.objects.filter(pk=batch.pk).update(last_outcome_at=timezone.now())
     return len(results)

@@ -184,7 +184,10 @@ def _give_up_send(send_id: int, failure: Failure) -> None:
         chunk = numbers[start : start + CHUNK]
         _fail_items(SendItem.objects.filter(batch__in=chunk), failure)
         waiting.filter(pk__in=chunk).update(
-            state=BatchState.DONE, rule=failure.decision.rule, detail=failure.detail[:400]
+            state=BatchState.DONE,
+            rule=failure.decision.rule,
+            detail=failure.detail[:400],
+            last_outcome_at=timezone.now(),
         )
 
 
@@ -234,6 +237,8 @@ def close_batch(
         }
         if Send.objects.filter(pk=batch.send_id, state=SendState.CANCELLING).exists():
             changes = {"state": BatchState.CANCELLED}
+    if failure:
+        changes["last_outcome_at"] = now
     if not is_counted:
         changes["attempt"] = F("attempt") - 1
     SendBatch.objects.filter(pk=batch.pk, fence=lease.fence, state=BatchState.RUNNING).update(

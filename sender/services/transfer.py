@@ -10,6 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from django.db import transaction
+from django.utils import timezone
 
 from sender.dicom.requestor import Requestor
 from sender.models import SendBatch, SendState, Trigger
@@ -334,7 +335,8 @@ def _commit(passage: Passage, run: Run, *, was_tried: bool) -> None:
     uid = passage.opened.attempt.uid
     with transaction.atomic():
         # Both rows are locked now: nobody takes the batch or closes the association meanwhile.
-        if not (extend_batch(run.lease) and recording.extend_lease(uid)):
+        is_held = extend_batch(run.lease, last_outcome_at=timezone.now())
+        if not (is_held and recording.extend_lease(uid)):
             raise LeaseLost
         if was_tried and _is_committed(uid, run):
             return

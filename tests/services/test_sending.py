@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import Max
 
+from sender.analytics.sends import seconds_to_last_outcome
 from sender.dicom.acceptor import Profile, Receiver
 from sender.models import (
     Association,
@@ -287,6 +289,28 @@ def test_a_draft_waits_for_its_start(receiver: Receiver, folder: Path) -> None:
     assert draft.state == SendState.SUCCEEDED
     with pytest.raises(WrongState):
         sending.start_send(draft, "test")
+
+
+def test_a_send_took_until_its_last_outcome_whatever_came_after_it(
+    receiver: Receiver, folder: Path
+) -> None:
+    send = run(order(at(receiver), folder))
+    last = send.batches.aggregate(at=Max("last_outcome_at"))["at"]
+    answered = Association.objects.get()
+    assert send.started_at
+    assert send.finished_at
+    assert send.started_at < last < answered.recorded_at < send.finished_at
+    assert seconds_to_last_outcome(send) == (last - send.started_at).total_seconds()
+
+
+def test_what_was_given_up_has_its_outcome_then(folder: Path) -> None:
+    send = run(order(factories.destination(port=free_port(), connect_timeout=0.5), folder))
+    assert outcomes(send) == {"failed": 6}
+    last = send.batches.aggregate(at=Max("last_outcome_at"))["at"]
+    assert send.started_at
+    assert send.finished_at
+    assert Association.objects.get().recorded_at < last <= send.finished_at
+    assert seconds_to_last_outcome(send) == (last - send.started_at).total_seconds()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 from django.db.models import QuerySet
 
-from sender.analytics.sends import at_work, progress
+from sender.analytics.sends import at_work, progress, seconds_to_last_outcome
 from sender.management import send_options
 from sender.management.base import NOT_ALL, OK, ConcordatCommand
 from sender.models import (
@@ -288,9 +288,6 @@ def _said(entry: expectations.Expectation) -> str:
 def _document(send: Send) -> dict[str, Any]:
     send.refresh_from_db()
     counts = progress(send).counts
-    seconds = 0.0
-    if send.started_at and send.finished_at:
-        seconds = (send.finished_at - send.started_at).total_seconds()
     found = Listing.objects.filter(sends=send).first()
     return {
         "send": send.pk,
@@ -298,7 +295,7 @@ def _document(send: Send) -> dict[str, Any]:
         "state": send.state,
         "instances": {outcome.value: counts[outcome] for outcome in InstanceOutcome},
         "associations": Association.objects.filter(send_number=send.pk).count(),
-        "seconds": round(seconds, 3),
+        "seconds": round(seconds_to_last_outcome(send), 3),
         "excluded": found.excluded_files if found else 0,
         "already_there": send.already_there,
         "missing": len(expectations.shortfalls(found)) if found else 0,
