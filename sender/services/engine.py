@@ -78,7 +78,7 @@ def work(destination_id: int) -> None:
 
 def _work_for(destination_id: int) -> int | None:
     """Work for a destination; return another one if that is more urgent by then."""
-    if gate.next_due(destination_id) is None:
+    if not gate.may_have_work(destination_id):
         return None
     destination = Destination.objects.get(pk=destination_id)
     owner = owner_name()
@@ -102,7 +102,9 @@ def _take_slot(destination: Destination, owner: str) -> SlotLease | None:
 
 def _work_in_slot(destination: Destination, slot: SlotLease, owner: str) -> int | None:
     deadline = time.monotonic() + LONGEST_WORK_SECONDS
-    while not is_stopping() and _may_keep(slot, destination):
+    is_new = True
+    while not is_stopping() and (is_new or _may_keep(slot, destination)):
+        is_new = False
         urgent = fairness.more_urgent_than(destination.pk)
         lease = claim_batch(destination.pk, owner) if urgent is None else None
         if lease is None:

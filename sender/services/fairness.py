@@ -67,13 +67,17 @@ def free_slots(destination_id: int) -> int:
     return slots.count() - slots.filter(lease_until__gt=ENDED).count()
 
 
-def call_workers(send: Send) -> None:
-    """Have workers come for a send that may go now: as many as associations may be open at once."""
+def call_workers(send: Send, *, here: int = 0) -> None:
+    """Have workers come for a send that may go now: as many as associations may be open at once.
+
+    Args:
+        here: how many are with it already.
+    """
     wanted = 1
     if send.destination.max_associations > 1:
         batches = send.batches.filter(state=BatchState.READY).count()
         wanted = max(1, min(batches, free_slots(send.destination_id)))
-    for _ in range(wanted):
+    for _ in range(wanted - here):
         tickets.issue_work(send.destination_id)
 
 

@@ -169,15 +169,24 @@ def works_beside(destination_id: int, attempt: UUID | None) -> bool:
     return any(bytes(answer)[:1] == ACCEPTED for answer in answers if answer)
 
 
-def may_begin(destination_id: int, gate: Gate) -> QuerySet[SendBatch]:
-    """Return the batches that may be begun once they are due; the gate must be open."""
-    ready = SendBatch.objects.filter(
+def may_have_work(destination_id: int) -> bool:
+    """Tell whether any batch waits for the destination, whether it may begin now or not."""
+    return _waiting(destination_id).exists()
+
+
+def _waiting(destination_id: int) -> QuerySet[SendBatch]:
+    return SendBatch.objects.filter(
         destination_id=destination_id,
         state=BatchState.READY,
         send__state__in=(SendState.QUEUED, SendState.RUNNING),
         send__control="",
         send__inline=False,
     )
+
+
+def may_begin(destination_id: int, gate: Gate) -> QuerySet[SendBatch]:
+    """Return the batches that may be begun once they are due; the gate must be open."""
+    ready = _waiting(destination_id)
     if gate.shut:
         ready = ready.exclude(send_id__in=gate.shut)
     return ready.filter(is_isolated=False) if gate.is_busy else ready

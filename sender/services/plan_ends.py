@@ -81,7 +81,7 @@ def close(send: Send) -> None:
             control.spread_priority(send.pk)  # it was changed while batches were written
         is_queued = sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PLANNING,))
         if is_queued and not send.inline:
-            fairness.call_workers(send)
+            fairness.call_workers(send, here=1)  # who planned it goes on (tasks.py)
     sending.finish_if_done(send.pk)
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Case, F, Q, QuerySet, When
+from django.db.models import Case, Q, QuerySet, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -229,8 +229,8 @@ def _plan_rows(send: Send, *, in_slices: bool) -> None:
 
 def _count_try(send: Send) -> None:
     """Count a try before it begins, so that one whose worker is killed counts too."""
-    Send.objects.filter(pk=send.pk, owner=send.owner).update(plan_tries=F("plan_tries") + 1)
-    send.refresh_from_db(fields=["plan_tries"])
+    send.plan_tries += 1
+    Send.objects.filter(pk=send.pk, owner=send.owner).update(plan_tries=send.plan_tries)
 
 
 def _nothing_found(found: Listing) -> str:

@@ -9,7 +9,16 @@ import pytest
 from sender.models import ContextTemplate, ListedPath, Listing, ListingEntry, Send
 from sender.negotiation.lists import InvalidList
 from sender.negotiation.selection import Selection
-from sender.services import listing, path_lists, planner, sending, taking, tickets, walking
+from sender.services import (
+    forgetting,
+    listing,
+    path_lists,
+    planner,
+    sending,
+    taking,
+    tickets,
+    walking,
+)
 from sender.services.listing import ScanEnd
 from sender.services.path_lists import PathList
 from sender.services.sending import SendOrder
@@ -213,4 +222,6 @@ def test_lines_are_exported_with_why(data: Path) -> None:
         ("2", "/gone", "does not exist"),
     ]
     assert ListedPath.objects.filter(listing=send.listing).count() == 2
+    forgetting.forget_entries()
     assert not ListingEntry.objects.exists()
+    assert ListedPath.objects.exists(), "they can be exported later"
