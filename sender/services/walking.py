@@ -55,6 +55,12 @@ class Place:
         )
 
 
+class LostFolder(Unreadable):
+    """A folder that was listed up to some file and can't be any more; what else it holds is unknown."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """Something at a source.
@@ -76,7 +82,8 @@ class Found:
             return Place(self.source, self.line)
         path = self.entry.path
         is_folder = isinstance(self.entry, Unreadable) and os.path.isdir(path)
-        return Place(self.source, self.line, path, is_folder and not os.path.islink(path))
+        is_folder = is_folder and not os.path.islink(path)
+        return Place(self.source, self.line, path, is_folder or isinstance(self.entry, LostFolder))
 
 
 @dataclass(slots=True)
@@ -192,14 +199,10 @@ def files_behind(source: str, start: Place) -> Iterator[Entry | Unreadable]:
     if start.path == source:
         return
     folder, name = os.path.split(start.path)
-    if not start.is_folder:
-        yield from _files_in(folder, name)
-        name = ""
-    while True:
-        yield from _folders_in(folder, name)
-        if folder == source or len(folder) <= len(source):
-            return
+    yield from _rest_of(folder, name, is_file=not start.is_folder)
+    while folder != source and len(folder) > len(source):
         folder, name = os.path.split(folder)
+        yield from _rest_of(folder, name, is_file=False)
 
 
 def _listed(source: str) -> Iterator[Entry | Unreadable]:
@@ -209,31 +212,24 @@ def _listed(source: str) -> Iterator[Entry | Unreadable]:
         raise InvalidSource(f"{source} can't be read: {say_cause(error)}.") from None
 
 
-def _files_in(folder: str, name: str) -> Iterator[Entry | Unreadable]:
-    """Yield the files of a folder whose names stand behind `name`."""
-    for entry in _sorted(folder):
-        if entry.name > name and not entry.is_dir(follow_symlinks=False):
-            try:
-                yield from files.list_files(entry.path)
-            except OSError as error:
-                yield Unreadable(entry.path, entry.name, f"can't be read: {say_cause(error)}")
-
-
-def _folders_in(folder: str, name: str) -> Iterator[Entry | Unreadable]:
-    """Yield what lies below those folders of a folder whose names stand behind `name`."""
-    for entry in _sorted(folder):
-        if entry.name > name and entry.is_dir(follow_symlinks=False):
-            try:
-                yield from files.list_files(entry.path)
-            except OSError as error:
-                why = f"the folder can't be read: {say_cause(error)}"
-                yield Unreadable(entry.path, entry.name, why)
-
-
-def _sorted(folder: str) -> list["os.DirEntry[str]"]:
-    """Return what a folder holds; nothing if it is gone or was told to be unreadable before."""
+def _rest_of(folder: str, name: str, *, is_file: bool) -> Iterator[Entry | Unreadable]:
+    """Yield what of a folder comes behind one of its files or folders; its files come first."""
     try:
         with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except OSError:
-        return []
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        why = f"the folder can't be listed to its end: {say_cause(error)}"
+        yield LostFolder(folder, os.path.basename(folder), why)
+        return
+    its_files = [one for one in entries if is_file and one.name > name and not _is_folder(one)]
+    folders = [one for one in entries if (is_file or one.name > name) and _is_folder(one)]
+    for entry in (*its_files, *folders):
+        try:
+            yield from files.list_files(entry.path)
+        except OSError as error:
+            what = "the folder can't be read" if _is_folder(entry) else "can't be read"
+            yield Unreadable(entry.path, entry.name, f"{what}: {say_cause(error)}")
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    return entry.is_dir(follow_symlinks=False)

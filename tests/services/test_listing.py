@@ -236,13 +236,43 @@ def test_a_scan_goes_on_where_what_it_took_last_is_gone(
         left = made
     elif gone == "the folder":
         shutil.rmtree(tmp_path / "f0")
-        left = [*made[:6], *made[8:]]
+        left = [*made[:6], str(tmp_path / "f0"), *made[8:]]
     else:
         shutil.rmtree(tmp_path / "f1")
         shutil.rmtree(tmp_path / "f2")
         left = made[:8]
     scan(found, owner="another")
     assert paths(found) == left
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_a_folder_that_is_lost_while_it_is_listed_is_told_once(
+    *, is_left: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it held besides nobody knows: a send of it must not end as if it were whole."""
+    made = tree(tmp_path)
+    found = make(tmp_path)
+    _interrupted(found, monkeypatch, after=6)  # the last one taken: f0/1.dcm
+    Listing.objects.filter(pk=found.pk).update(lease_until=None)
+    lost, real = tmp_path / "f0", os.scandir
+
+    def refusing(path: Any = ".") -> Any:
+        if str(path) == str(lost):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    if is_left:
+        monkeypatch.setattr(os, "scandir", refusing)
+    else:
+        shutil.rmtree(lost)
+    monkeypatch.setattr(taking, "CHUNK", 1)
+    monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
+    while scan(found, in_slices=True) is ScanEnd.SLICE_OVER:
+        pass
+    assert paths(found) == [*made[:6], str(lost), *made[8:]]
+    told = ListingEntry.objects.select_related("file").get(listing=found, number=7).file
+    why = "permission denied" if is_left else "no such file or directory"
+    assert told.reason == f"the folder can't be listed to its end: {why}"
 
 
 def test_a_scan_goes_on_behind_a_folder_that_can_not_be_read(
