@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sender.dicom.identity import is_as_scanned
-from sender.dicom.reading import say_cause
+from sender.dicom.reading import Watched, say_cause
 from sender.dicom.upper_layer import P_DATA, PDV_HEADER_LENGTH
 from sender.dicom.wire import Buffer
 from sender.negotiation.instances import ScannedInstance
@@ -198,6 +198,7 @@ class OpenFile:
         self._descriptor: int | None = _open(source.path)
         self._source = source
         try:
+            self._watched = Watched(self._descriptor)
             _make_sure(self._descriptor, source)
         except SourceFailed:
             self.close()
@@ -225,6 +226,8 @@ class OpenFile:
             position += len(part)
             if position >= whole:
                 _make_sure(self._descriptor, self._source)
+                if self._watched.was_touched:
+                    raise SourceFailed(CHANGED)
             yield part, position >= whole
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from sender.dicom.comparison import Different
 from sender.dicom.dataset import EXPLICIT, IMPLICIT, Malformed, walk
 from sender.dicom.identity import is_as_scanned
 from sender.dicom.pixels import PixelsFailed
-from sender.dicom.reading import FileReader, InflatingReader, open_carefully, say_cause
+from sender.dicom.reading import FileReader, InflatingReader, Watched, open_carefully, say_cause
 from sender.dicom.rewriting import NotRewritten, Source, rewrite
 from sender.dicom.spool import Spool, SpoolFailed
 from sender.negotiation import syntaxes
@@ -173,6 +173,7 @@ def _opened(instance: ScannedInstance, limits: Limits) -> Iterator[Source]:
     except OSError as error:
         raise SourceUnusable(f"the file can't be opened: {say_cause(error)}") from error
     with file:
+        watched = Watched(file.fileno())
         _check_unchanged(file, instance)
         reader = FileReader(file.fileno(), instance.size)
         kind, start = instance.kind, instance.dataset_offset
@@ -189,6 +190,8 @@ def _opened(instance: ScannedInstance, limits: Limits) -> Iterator[Source]:
             found = walk(reader, start, encoding, _NOTHING)
             yield Source(file, reader, start, encoding, kind, found)
         _check_unchanged(file, instance)
+        if watched.was_touched:
+            raise SourceUnusable(CHANGED)
 
 
 def _check_unchanged(file: BinaryIO, instance: ScannedInstance) -> None:

@@ -796,7 +796,9 @@ LARGE_FILE = 24 << 20
 """Streamed, and more than the systems of both sides take without the acceptor's reading."""
 
 
-@pytest.mark.parametrize("change", ["cut", "longer", "rewritten", "gone", "replaced"])
+@pytest.mark.parametrize(
+    "change", ["cut", "longer", "rewritten", "rewritten unseen", "gone", "replaced"]
+)
 def test_a_large_file_that_changes_while_it_is_sent(change: str, tmp_path: Path) -> None:
     """What was sent of it is never called sent, unless it was what had been listed."""
     path, other = tmp_path / "x.dcm", tmp_path / "y.dcm"
@@ -808,10 +810,12 @@ def test_a_large_file_that_changes_while_it_is_sent(change: str, tmp_path: Path)
         conversation.unread = held.recv(1 << 20, socket.MSG_WAITALL)  # it is under way now
         if change in ("cut", "longer"):
             os.truncate(path, LARGE_FILE // 2 if change == "cut" else LARGE_FILE * 2)
-        elif change == "rewritten":
+        elif change.startswith("rewritten"):
             with path.open("r+b") as file:
                 file.seek(LARGE_FILE - 100)
                 file.write(b"x" * 100)
+            if change == "rewritten unseen":
+                os.utime(path, ns=(0, source.mtime_ns))
         elif change == "gone":
             path.unlink()
         else:
