@@ -90,12 +90,20 @@ class Exchange:
             self.read_pdu(Patience(Awaited.ANSWER, self.timeouts.answer))
             self.end_for(error)
         except wire.ConnectionLost as error:
-            last = self.wire.collect()
+            cause = self._hear_out(error)
             self.look_for_abort()
-            self.end_for(last if isinstance(last, trust.TlsFailed) else error)
+            self.end_for(cause)
         except OSError as error:
             self.look_for_abort()
             self.end_for(error)
+
+    def _hear_out(self, error: OSError) -> OSError:
+        """Take in what a peer said before it broke the connection; return why it did.
+
+        A TLS alert that came says more than the broken send.
+        """
+        last = self.wire.collect()
+        return last if isinstance(last, trust.TlsFailed) else error
 
     def look_for_abort(self) -> None:
         """End if an A-ABORT has come; what else has come stays to be read."""
@@ -124,10 +132,10 @@ class Exchange:
             self.wire.send([request], stall=seconds)
         except wire.Spoken:
             pass  # it has answered already
-        except wire.ConnectionLost:
-            self.wire.collect()
+        except wire.ConnectionLost as error:
+            cause = self._hear_out(error)
             if not self.wire.pending():
-                raise
+                raise cause from error
         self.evidence.keep(RawPdu("A-ASSOCIATE-RQ", True, request))
 
     def read_response(self, context_id: int, expected: dimse.Expected) -> dimse.Response:
@@ -201,9 +209,9 @@ class Exchange:
                 elif pdu[0] != upper_layer.P_DATA:
                     self._refuse(pdu, "instead of an A-RELEASE-RP")
         except OSError as error:
-            self.wire.collect()
+            cause = self._hear_out(error)
             self.look_for_abort()
-            self.end_for(error)
+            self.end_for(cause)
         self.abort_for("The peer went on sending after our A-RELEASE-RQ.")
 
     def take_abort(self, pdu: bytes) -> NoReturn:

@@ -56,7 +56,7 @@ class Place:
 
 
 class LostFolder(Unreadable):
-    """A folder that was listed up to some file and can't be any more; what else it holds is unknown."""
+    """A folder that was listed up to some file and now can't be: what else it holds is unknown."""
 
     __slots__ = ()
 

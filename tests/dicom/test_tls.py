@@ -7,12 +7,17 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trustme
 
+from sender.dicom.evidence import Evidence
+from sender.dicom.exchange import Ending, Exchange
 from sender.dicom.pacers import LimitPacer
 from sender.dicom.requestor import NetworkAssociation, NetworkRequestor, StoreRequest
+from sender.dicom.trust import TlsFailed
+from sender.dicom.wire import ConnectionLost, Wire
 from sender.negotiation.buckets import Limits
 from sender.negotiation.outcomes import AssociationKind, Ended, InstanceOutcome, Phase
 from sender.negotiation.peers import Peer, Timeouts, TlsSettings
@@ -426,3 +431,25 @@ def test_a_peer_that_ends_the_session_but_not_the_connection_is_gone(ca_file: st
         assert store(association, count=1) == [InstanceOutcome.UNKNOWN]
         assert time.monotonic() - began < 10
     assert association.outcome().ended is Ended.CONNECTION_LOST
+
+
+class _Broken:
+    """A connection that breaks while the proposal is sent; an alert had come before that."""
+
+    def send(self, *_: object, **__: object) -> None:
+        raise ConnectionLost("connection reset by peer")
+
+    def collect(self) -> OSError:
+        return TlsFailed("tlsv13 alert certificate required")
+
+    def pending(self) -> bytes:
+        return b""
+
+
+def test_an_alert_says_more_than_the_broken_send_that_it_came_with() -> None:
+    evidence = Evidence(Peer("127.0.0.1", 11112, "PEER"), PROPOSAL, None)
+    exchange = Exchange(cast(Wire, _Broken()), evidence, QUICK)
+    for say in (exchange.read_answer, lambda *_: exchange.release(1.0)):
+        with pytest.raises(Ending, match="certificate required") as caught:
+            say(b"", 1.0)
+        assert caught.value.kind is AssociationKind.TLS_FAILED
