@@ -122,7 +122,7 @@ def _reason(kind: DataKind, contexts: Sequence[ContextOutcome], options: Templat
     if not mine:
         return f"no accepted presentation context: {name} was not proposed"
     answers = dict.fromkeys(
-        f"{syntaxes.short_name_of(uid)} was {_ANSWERS[verdict]}"
+        f"{syntaxes.short_name_of(uid)} was {_answer(context, verdict)}"
         for context in mine
         for uid, verdict in context.verdicts.items()
         if uid == kind.transfer_syntax or uid in _PREFERENCE
@@ -132,3 +132,10 @@ def _reason(kind: DataKind, contexts: Sequence[ContextOutcome], options: Templat
     )
     parts = [f"no accepted presentation context for {name}: {said}"]
     return "; ".join([*parts, *filter(None, [why_not_converted(kind, options)])])
+
+
+def _answer(context: ContextOutcome, verdict: Verdict) -> str:
+    """Say what the peer answered to a transfer syntax of a context (roles: PS3.7 annex D.3.3.4)."""
+    if verdict is Verdict.ACCEPTED and not context.is_usable:
+        return f"{_ANSWERS[verdict]}, but the peer does not let us be the SCU, who sends"
+    return _ANSWERS[verdict]

@@ -133,7 +133,9 @@ def test_a_refusal_says_what_the_peer_answered(answer: ContextAnswer | None, sai
 def test_a_context_accepted_without_the_scu_role_carries_nothing() -> None:
     proposal = Proposal.of([ContextSpec(CT, (ELE,), scu_role=True, scp_role=True)])
     contexts, _ = answered(proposal, (ContextAnswer(1, 0, ELE),), {CT: (False, True)})
-    assert isinstance(choose(DataKind(CT, ELE), contexts, options()), Refusal)
+    refusal = choose(DataKind(CT, ELE), contexts, options())
+    assert isinstance(refusal, Refusal)
+    assert "was accepted, but the peer does not let us be the SCU" in refusal.reason
 
 
 @pytest.mark.parametrize(
