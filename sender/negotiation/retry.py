@@ -307,6 +307,15 @@ def after_store(outcome: StoreOutcome, *, unanswered: int = 1, parallel: int = 1
     return NOT_SENT
 
 
+def ends_so(decision: RetryDecision, outcome: InstanceOutcome, status: int | None) -> bool:
+    """Tell whether an earlier attempt, as it is on record, was such a one as a rule is for."""
+    if outcome is InstanceOutcome.UNKNOWN:
+        return decision.rule in UNANSWERED
+    if decision is NOT_IN_PARALLEL:
+        return status is not None and after_status(status, parallel=2) is decision
+    return status is not None and after_status(status) is decision
+
+
 def after_rejection(rejection: Rejection | None) -> RetryDecision:
     """Decide on an association by its A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
     if rejection is None:

@@ -129,6 +129,29 @@ def open_breaker(
     return hold.probe_at
 
 
+def note_failure(
+    destination: Destination,
+    decision: RetryDecision,
+    detail: str,
+    attempt: UUID | None,
+    decided_at: datetime,
+    *,
+    due: datetime,
+) -> None:
+    """Have an open breaker wait no longer than whoever was let through, and failed otherwise.
+
+    Args:
+        decided_at: as `open_breaker` has it.
+        due: when that may try again.
+    """
+    with transaction.atomic():
+        _lock(destination)
+        hold = _of_engine(destination.pk)
+        if hold is None or hold.kind == HoldKind.BLOCKED or decided_at < hold.started_at:
+            return
+        _put_off(hold, decision, detail, attempt, (due - timezone.now()).total_seconds())
+
+
 def block(
     destination: Destination, decision: RetryDecision, detail: str, attempt: UUID | None
 ) -> Hold:

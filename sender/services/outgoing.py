@@ -14,6 +14,7 @@ from sender.negotiation.retry import Stops
 from sender.services import conversions
 from sender.services.passages import Barred, Passage, Run
 from sender.services.results import Change, DueItem, ItemChange, Tried, due_at, untried
+from sender.services.tallies import DELIVERED
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,8 @@ def _chosen(
         if passage.stopping.is_set():
             return
         kind = item.instance.kind
-        barred = run.barred.get(ALL) or run.barred.get(kind.sop_class)
-        if barred is not None:
-            _leave_out(run, item, barred)
+        if _bar_of(run, item) is not None:
+            run.left_out.append(item)
             continue
         if kind not in choices:
             choices[kind] = choose(kind, contexts, options)
@@ -130,10 +130,23 @@ def _park(run: Run, item: DueItem, reason: str) -> None:
         run.parked.add((item.instance.kind.sop_class, item.instance.kind.transfer_syntax))
 
 
-def _leave_out(run: Run, item: DueItem, barred: Barred) -> None:
-    """The peer refused another instance for a reason that holds for this one too."""
-    change = ItemChange(InstanceOutcome.FAILED, barred.reason, rule=barred.rule, tried=False)
-    _settle_untried(run, item, change)
+def _bar_of(run: Run, item: DueItem) -> Barred | None:
+    return run.barred.get(ALL) or run.barred.get(item.instance.kind.sop_class)
+
+
+def settle_left_out(run: Run) -> None:
+    """Settle what was left out because the peer refused others for a reason that holds for it too.
+
+    If the peer stored something meanwhile that the same reason spoke against, it stays to be tried.
+    """
+    for item in run.left_out:
+        barred = _bar_of(run, item)
+        if barred is not None:
+            change = ItemChange(
+                InstanceOutcome.FAILED, barred.reason, rule=barred.rule, tried=False
+            )
+            _settle_untried(run, item, change)
+    run.left_out.clear()
 
 
 def refuse_all(passage: Passage, run: Run, items: Iterable[DueItem]) -> None:
@@ -146,10 +159,20 @@ def refuse_all(passage: Passage, run: Run, items: Iterable[DueItem]) -> None:
             _park(run, item, choice.reason)
 
 
-def bar(run: Run, item: DueItem, change: ItemChange) -> None:
-    """Remember what the peer would refuse for the same reason as this item."""
-    decision = retry.RULES[change.rule]
-    if decision.stops is Stops.NOTHING:
+def learn(passage: Passage, run: Run, item: DueItem, change: ItemChange) -> None:
+    """Remember what the peer would refuse for the same reason as this item.
+
+    Nothing of what it stored in the same association: so the reason it gave can't be the whole one.
+    """
+    sop_class = item.instance.kind.sop_class
+    if change.outcome in DELIVERED:
+        passage.stored.add(sop_class)
+        run.barred.pop(sop_class, None)
+        run.barred.pop(ALL, None)
         return
-    concerned = item.instance.kind.sop_class if decision.stops is Stops.SOP_CLASS else ALL
-    run.barred[concerned] = Barred(decision.rule, f"not tried: {decision.reason}")
+    decision = retry.RULES[change.rule]
+    barred = Barred(decision.rule, f"not tried: {decision.reason}")
+    if decision.stops is Stops.SOP_CLASS and sop_class not in passage.stored:
+        run.barred[sop_class] = barred
+    elif decision.stops is Stops.BATCH and not passage.stored:
+        run.barred[ALL] = barred

@@ -25,7 +25,7 @@ from sender.services.gate import View
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease
 from sender.services.limits import SharePacer
-from sender.services.results import Change
+from sender.services.results import Change, DueItem
 from sender.services.stalling import StallWatch
 from sender.services.tenure import Tenure
 
@@ -49,7 +49,7 @@ class Run:
 
     Attributes:
         parked: SOP class and transfer syntax of what no context carried.
-        barred: what is not tried any more, by SOP class, "" for all.
+        barred: what is not tried any more, by SOP class, "" for all; `left_out`: what was not.
     """
 
     batch: SendBatch
@@ -61,6 +61,7 @@ class Run:
     changes: list[Change] = field(default_factory=list)
     parked: set[tuple[str, str]] = field(default_factory=set)
     barred: dict[str, Barred] = field(default_factory=dict)
+    left_out: list[DueItem] = field(default_factory=list)
     written_at: float = field(default_factory=time.monotonic)
 
 
@@ -78,6 +79,7 @@ class Passage:
         pacer: how fast it may go; None: nothing is limited.
         in_use: associations that are open to the destination, this one included.
         answers: outcomes that nobody has taken in for the pace yet.
+        stored: SOP classes of which the peer has stored something.
     """
 
     opened: RecordedAssociation
@@ -91,6 +93,7 @@ class Passage:
     ends_at: float | None = None
     is_interrupted: bool = False
     answers: deque[StoreOutcome] = field(default_factory=deque)
+    stored: set[str] = field(default_factory=set)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property

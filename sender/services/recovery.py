@@ -180,8 +180,6 @@ def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
             outcome=InstanceOutcome.PENDING,
         ).values_list("id", "part_id", "attempts", "rule")
     }
-    if is_open:
-        recording.record_instances(remains.attempt, list(results.values()))
     changes = [
         Change(
             result.item_id,
@@ -191,6 +189,8 @@ def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
         for result in results.values()
         if result.item_id in pending
     ]
+    if is_open:
+        recording.record_instances(remains.attempt, list(results.values()))
     write_changes(changes, remains.attempt)
     if changes:
         SendBatch.objects.filter(pk=batch.pk).update(last_outcome_at=timezone.now())

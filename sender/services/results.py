@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models import F, Q
 from django.utils import timezone
 
-from sender.models import Send, SendItem, SourceFolder, StudyPart
+from sender.models import InstanceAttempt, Send, SendItem, SourceFolder, StudyPart
 from sender.models.sources import LOSSY_CODES, real_path
 from sender.negotiation import retry
 from sender.negotiation.instances import DataKind, ScannedInstance
@@ -154,18 +154,29 @@ def change_of(
         return _sent(result.sent_as, result.conversion)
     unanswered = 1 + _UNANSWERED.get(before.rule, 0)
     decision = retry.after_store(outcome, unanswered=unanswered, parallel=parallel)
-    allowed = min(send.allowed_retries, decision.attempts_allowed)
-    again = decision.retry and before.attempts < allowed
+    tried = _tried_by_rule(decision, result.item_id, before)
+    again = decision.retry and (
+        before.attempts < send.allowed_retries and tried < decision.attempts_allowed
+    )
     change = ItemChange(
         outcome=InstanceOutcome.PENDING if again else outcome.outcome,
         reason=_reason(outcome)[:600],
         status=outcome.status,
         rule=decision.rule,
-        retry_at=due_at(decision, before.attempts + 1) if again else None,
+        retry_at=due_at(decision, tried + 1) if again else None,
         sent_as=result.sent_as,
         conversion=result.conversion,
     )
     return change if outcome.status is not None else untried(result.item_id, before, change)
+
+
+def _tried_by_rule(decision: RetryDecision, item_id: int, before: Tried) -> int:
+    """Return how many of an item's attempts ended by a rule: each rule allows its own number."""
+    if not (before.attempts and decision.retry):
+        return 0
+    past = InstanceAttempt.objects.filter(item_id=item_id).order_by("-attempt__started_at")
+    ended = past.values_list("outcome", "status")[: before.attempts]
+    return sum(retry.ends_so(decision, InstanceOutcome(word), status) for word, status in ended)
 
 
 @lru_cache(maxsize=256)

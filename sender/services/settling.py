@@ -88,6 +88,7 @@ def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> N
         else:
             if failure.concerns_all:
                 _give_up_send(batch.send_id, failure)
+            _tell_breaker(batch, lease, failure, due_at(decision, failures))
             _fail_items(SendItem.objects.filter(batch=batch), failure)
             close_batch(batch, lease, failures=failures, failure=failure)
         ended = spend_others(batch.send.destination, failure, send_id=batch.send_id)
@@ -136,7 +137,21 @@ def _put_off(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
         # At this very instant: with the breaker over and this batch not due, others would spend
         # an attempt of theirs.
         due = due if batch.send.inline else opened
+    _tell_breaker(batch, lease, failure, due)
     close_batch(batch, lease, due=due, failures=failures, failure=failure)
+
+
+def _tell_breaker(batch: SendBatch, lease: BatchLease, failure: Failure, due: datetime) -> None:
+    """Let others try when this batch may, if a breaker let it through and it failed otherwise."""
+    if not (failure.concerns_all or batch.send.inline):
+        holds.note_failure(
+            batch.send.destination,
+            failure.decision,
+            failure.detail,
+            failure.attempt,
+            lease.decided_at,
+            due=due,
+        )
 
 
 def _hold(batch: SendBatch, lease: BatchLease, failure: Failure) -> bool:

@@ -255,6 +255,7 @@ def _store(passage: Passage, run: Run, items: Iterator[DueItem]) -> None:
             _write_group(passage, run)
     for drawn in waiting.values():  # but not begun
         drawn.discard()
+    outgoing.settle_left_out(run)
 
 
 def _take_result(
@@ -280,7 +281,7 @@ def _take_result(
         before = Tried(item.attempts, item.rule)
         change = change_of(run.send, before, result, parallel=passage.in_use)
     run.changes.append(Change(item.item_id, item.part_id, change))
-    outgoing.bar(run, item, change)
+    outgoing.learn(passage, run, item, change)
     if not run.journal.note(result):
         run.written_at = 0.0
 

@@ -1,5 +1,6 @@
 """What follows when a destination or an instance does not work: by the table, on record."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -46,7 +47,7 @@ from sender.services.leases import BatchLease
 from sender.services.sending import WrongState
 from tests import factories
 from tests.processes import await_true, free_port
-from tests.scripted_acceptor import Conversation, acceptor
+from tests.scripted_acceptor import Conversation, abort, acceptor, rejection
 from tests.services.background import background
 from tests.services.test_control import (
     NEVER_NOW,
@@ -472,6 +473,23 @@ def scripted(port: int, **facts: Any) -> Destination:
     return factories.destination(port=port, **{"acse_timeout": 2, "retries": 3, **facts})
 
 
+def refusing(status: int, *sop_classes: str, but: int = 0) -> Callable[[Conversation], None]:
+    """Return a script that refuses instances of some SOP classes.
+
+    Args:
+        but: which request, from 1, is stored nevertheless.
+    """
+    numbers = itertools.count(1)
+
+    def store(conversation: Conversation) -> None:
+        for number in numbers:
+            request = conversation.read_request()
+            is_refused = request.text(0x0002) in sop_classes and number != but
+            conversation.answer(request, status if is_refused else 0)
+
+    return accepting(store)
+
+
 @pytest.mark.parametrize(
     ("status", "rule", "left_out"),
     [(0x0124, "not_authorised", 5), (0x0122, "not_this_sop_class", 2)],
@@ -485,7 +503,8 @@ def test_a_status_that_concerns_the_destination_stops_the_batch(
             sop_instance=f"1.2.3.{number}",
             sop_class=factories.CT if number < 3 else factories.MR,
         )
-    with acceptor(answering(status)) as running:
+    refused = (factories.CT, factories.MR) if status == 0x0124 else (factories.CT,)
+    with acceptor(refusing(status, *refused)) as running:
         send = planned(scripted(running.port), tmp_path / "in")
         engine.work(send.destination_id)
     # One more had been begun when the answer came, at most.
@@ -495,6 +514,66 @@ def test_a_status_that_concerns_the_destination_stops_the_batch(
     assert left_out - 1 <= untried.count() <= left_out
     assert set(untried.values_list("attempts", "status")) == {(0, None)}
     assert send.items.filter(outcome="sent").count() == 6 - failed.count()
+
+
+@pytest.mark.parametrize("status", [0x0124, 0x0122])
+@pytest.mark.parametrize(("stored", "asked"), [(1, 8), (2, 2)])
+def test_what_the_peer_stored_speaks_against_the_reason_of_a_refusal(
+    folder: Path, status: int, stored: int, asked: int
+) -> None:
+    """Stored before, each is asked for; stored just behind, what was left out is tried again."""
+    with acceptor(refusing(status, factories.CT, but=stored)) as running:
+        send = planned(scripted(running.port), folder)
+        run_to_the_end(send)
+    assert outcomes(send) == {"sent": 1, "failed": 8}
+    failed = send.items.filter(outcome="failed")
+    assert failed.filter(status=status, attempts=1).count() >= asked
+    assert Association.objects.count() == stored
+
+
+def test_each_rule_has_its_own_number_of_attempts(folder: Path, quickly: None) -> None:
+    """Two connections break, then the peer fails once: it is asked again as after a first time."""
+    faults = ["break", "break", "fail"]
+
+    def store(conversation: Conversation) -> None:
+        while True:
+            request = conversation.read_request()
+            is_meant = request.text(0x1000) == "1.2.3.0"
+            fault = faults.pop(0) if is_meant and faults else ""
+            if fault == "break":
+                conversation.reset()
+                return
+            conversation.answer(request, 0x0110 if fault else 0)
+
+    with acceptor(accepting(store)) as running:
+        send = planned(scripted(running.port), folder)
+        run_to_the_end(send)
+    assert outcomes(send) == {"sent": 9}
+    assert send.items.get(file__sop_instance_uid="1.2.3.0").attempts == 4
+
+
+def test_a_breaker_lets_others_try_when_who_was_let_through_may(
+    folder: Path, settings: Settings
+) -> None:
+    """It failed otherwise than the destination did before: no answer to that is waited for."""
+    settings.RETRY_BASE_SECONDS = 0.2
+    faults = [rejection(2, 3, 2), abort()]
+
+    def converse(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        conversation.send(faults.pop(0))
+
+    with acceptor(converse) as running:
+        send = planned(scripted(running.port), folder)
+        engine.work(send.destination_id)
+        Hold.objects.update(probe_at=timezone.now())
+        SendBatch.objects.update(next_attempt_at=timezone.now())
+        engine.work(send.destination_id)
+    hold, batch = Hold.objects.get(), SendBatch.objects.get()
+    assert hold.kind == HoldKind.BREAKER
+    assert hold.rule == batch.rule == "aborted_early"
+    assert hold.probe_at is not None
+    assert abs((hold.probe_at - batch.next_attempt_at).total_seconds()) < 0.5
 
 
 def test_what_waits_for_a_peer_out_of_resources_is_told_with_its_rule(folder: Path) -> None:
