@@ -12,15 +12,20 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 
 _LENGTH = struct.Struct(">Q")
 _LARGEST_FRAME = 1 << 31
 _ROOT = str(Path(__file__).resolve().parent.parent.parent)
 _PATIENCE_SECONDS = 5.0
+_ORPHAN_SECONDS = 0.5
+_PARENT = "_CHILD_OF"
+"""Names who started a child, which may be gone before the child could ask the system."""
 
 
 class ChildDied(RuntimeError):
@@ -57,7 +62,8 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ
+            | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", _PARENT: str(os.getpid())},
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -153,8 +159,22 @@ def serve(answer: Callable[[bytes], bytes]) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     answers = os.dup(1)
     os.dup2(2, 1)
-    while (request := read_frame(0)) is not None:
+    requests: SimpleQueue[bytes | None] = SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    while (request := requests.get()) is not None:
         write_frame(answers, answer(request))
+
+
+def _read_requests(requests: "SimpleQueue[bytes | None]") -> None:
+    """Read requests until standard input ends; then see to it that no orphan works on."""
+    try:
+        while (request := read_frame(0)) is not None:
+            requests.put(request)
+    finally:
+        requests.put(None)
+    while str(os.getppid()) == os.environ.get(_PARENT):
+        time.sleep(_ORPHAN_SECONDS)
+    os._exit(1)
 
 
 def read_frame(file: int) -> bytes | None:

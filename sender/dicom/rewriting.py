@@ -19,7 +19,8 @@ from pydicom.filewriter import write_dataset
 
 from sender.dicom import pixels
 from sender.dicom.comparison import compare
-from sender.dicom.dataset import PIXEL_DATA, Encoding, Findings, Reader, walk
+from sender.dicom.dataset import DEEPEST, PIXEL_DATA, Encoding, Findings, Reader, walk
+from sender.dicom.nesting import is_too_deep
 from sender.dicom.pixels import Description
 from sender.dicom.spool import Spool
 from sender.negotiation.instances import DataKind
@@ -101,15 +102,19 @@ def _elements(source: Source) -> tuple[Dataset, Dataset]:
     ends = found.pixel_data_ends_at if found.pixel_data_at else size
     if (found.pixel_data_at or size) - source.start > LARGEST_REST or size - ends > LARGEST_REST:
         raise NotRewritten(f"its elements beside pixel data exceed {LARGEST_REST >> 20} MiB")
+    begins = found.pixel_data_at or size  # the header of Pixel Data with it, at which reading stops
     source.file.seek(source.start)
-    before = _read(source.file, source.encoding)
+    before = _read(source.file.read(begins - source.start), source.encoding)
     source.file.seek(ends)
-    return before, _read(BytesIO(source.file.read(size - ends)), source.encoding)
+    return before, _read(source.file.read(size - ends), source.encoding)
 
 
-def _read(file: BinaryIO, encoding: Encoding) -> Dataset:
+def _read(content: bytes, encoding: Encoding) -> Dataset:
+    """Raises: NotRewritten: its sequences are nested too deeply."""
+    if is_too_deep(content, encoding):
+        raise NotRewritten(f"its sequences are nested more than {DEEPEST} deep")
     return read_dataset(
-        file,
+        BytesIO(content),
         is_implicit_VR=encoding.implicit,
         is_little_endian=True,
         stop_when=lambda tag, _vr, _length: tag == PIXEL_DATA,

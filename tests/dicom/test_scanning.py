@@ -158,6 +158,27 @@ def test_children_end_with_a_parent_that_is_killed(folder: Path) -> None:
     await_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "their end", 20)
 
 
+@pytest.mark.slow
+def test_a_child_in_the_midst_of_its_work_ends_with_a_parent_that_is_killed() -> None:
+    script = (
+        "import time\n"
+        "from sender.dicom.children import Child\n"
+        "child = Child('tests.dicom.silent_child')\n"
+        "child.submit(b'anything')\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        orphan = Path(f"/proc/{int(parent.stdout.readline())}")
+        assert orphan.exists()
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    await_true(lambda: not orphan.exists(), "its end", 20)
+
+
 class TestThreads:
     """A scanner that waits for files, or inflates them, takes threads, and gives them up again."""
 
