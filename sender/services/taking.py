@@ -1,5 +1,6 @@
 """What is taken of what stands at the sources: looked up, or read, then judged by the rules."""
 
+import math
 import os
 import time
 from collections import Counter
@@ -31,6 +32,8 @@ CHUNK = 1000
 """Entries that are written together."""
 WINDOW = 20_000
 """Entries that are looked up together; what is not known of them is read in one go."""
+AHEAD_SECONDS = 3600.0
+"""By so much a clock that dates files may be ahead of ours before its times tell nothing."""
 BY_NAME = "file name"
 TOO_YOUNG = "younger than the least age"
 REPEATED = "listed already"
@@ -143,24 +146,38 @@ def take_window(scan: Scan, window: Sequence[Found]) -> bool:
 
 def _judge(selection: Selection, window: Sequence[Found]) -> list[Judged]:
     """Judge by name and age, once; a path that stands twice is left out the second time."""
-    youngest = time.time_ns() - int(selection.least_age_seconds * 1e9)
+    now = time.time_ns()
     seen: set[str] = set()
     judged = []
     for found in window:
         entry = found.entry
         rule = REPEATED if entry.path in seen else ""
         if not rule and not found.problem:
-            rule = _left_out_by(selection, entry, youngest)
+            rule = _left_out_by(selection, entry, now)
         seen.add(entry.path)
         judged.append(Judged(found, rule))
     return judged
 
 
-def _left_out_by(selection: Selection, entry: Entry | Unreadable, youngest: int) -> str:
+def _left_out_by(selection: Selection, entry: Entry | Unreadable, now: int) -> str:
     if selection.patterns and not takes_name(os.path.basename(entry.path), selection.patterns):
         return BY_NAME
-    is_young = isinstance(entry, Entry) and entry.mtime_ns > youngest
-    return TOO_YOUNG if selection.least_age_seconds and is_young else ""
+    least_age = selection.least_age_seconds
+    if least_age and isinstance(entry, Entry) and _age_seconds(entry, now) < least_age:
+        return TOO_YOUNG
+    return ""
+
+
+def _age_seconds(entry: Entry, now: int) -> float:
+    """Return how old a file is; one from the future, by a wrong clock, is as old as can be.
+
+    The clock of whoever wrote it may be a little ahead, so that a time soon to come is a young one.
+    """
+    for time_ns in (entry.mtime_ns, entry.ctime_ns):
+        age = (now - time_ns) / 1e9
+        if age > -AHEAD_SECONDS:
+            return age
+    return math.inf
 
 
 def _must_be_read(scan: Scan, row: Remembered | None) -> bool:

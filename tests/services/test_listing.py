@@ -434,6 +434,31 @@ def test_files_that_are_too_young_wait(tmp_path: Path) -> None:
     assert found.excluded == {listing.TOO_YOUNG: 1}
 
 
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    ("modified", "changed", "is_young"),
+    [
+        (0, 0, True),
+        (-59, -59, True),
+        (-61, -61, False),
+        (-61, 0, False),  # its rights were changed
+        (600, 600, True),  # by a clock that is ahead
+        (3 * DAY, 0, True),  # a time that was put there, in a file that has just come
+        (3 * DAY, -61, False),
+        (3 * DAY, 3 * DAY, False),  # nobody can tell; it must not wait for days
+    ],
+)
+def test_a_time_in_the_future_keeps_no_file_back(
+    modified: int, changed: int, *, is_young: bool
+) -> None:
+    now = 1_800_000_000 * 10**9
+    times = (now + modified * 10**9, now + changed * 10**9)
+    rule = taking._left_out_by(Selection(least_age_seconds=60), Entry("/a", "a", 1, *times), now)
+    assert rule == (listing.TOO_YOUNG if is_young else "")
+
+
 def test_rules_on_tags_read_only_what_the_other_rules_leave(tmp_path: Path) -> None:
     for number, name in enumerate(["KNEE LEFT", "Knee right", "SKULL", ""]):
         factories.write_instance(

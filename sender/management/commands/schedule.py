@@ -317,6 +317,7 @@ def run_document(account: RunAccount) -> dict[str, Any]:
         ],
         "instances": {outcome.value: number for outcome, number in account.counts.items()},
         "already_there": account.already_there,
+        "excluded": account.listing.excluded if account.listing else {},
     }
 
 
