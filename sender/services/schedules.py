@@ -24,7 +24,13 @@ from sender.negotiation.selection import InvalidSelection, parse_selection, to_d
 from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services import sources
 from sender.services.audit import write_entry
-from sender.services.recurrence import InvalidRecurrence, Recurrence, next_runs, parse_recurrence
+from sender.services.recurrence import (
+    InvalidRecurrence,
+    Recurrence,
+    next_runs,
+    parse_recurrence,
+    shortest_interval,
+)
 from sender.services.schedule_runs import settle_due
 from sender.services.schedule_times import next_open
 from sender.services.sending import WrongState
@@ -269,7 +275,7 @@ def _anchor(facts: ScheduleFacts, now: datetime, stored: Schedule | None) -> dat
         return facts.anchor.replace(microsecond=0)
     if stored is not None and (stored.kind, stored.expression) == (
         facts.kind,
-        "".join(facts.expression.split()).lower(),
+        shortest_interval(facts.expression),
     ):
         return stored.anchor
     return _this_minute(now)

@@ -153,6 +153,8 @@ def test_a_change_of_the_interval_counts_anew_and_another_change_does_not(
     schedule = factories.schedule(folder, pacs, kind="interval", expression="1h", anchor=first)
     change(schedule, anchor=None, note="x")
     assert schedule.anchor == first
+    change(schedule, anchor=None, expression="1 hour")
+    assert (schedule.anchor, schedule.expression) == (first, "1h")
     change(schedule, anchor=None, expression="2h")
     assert schedule.anchor is not None
     assert schedule.anchor > first
