@@ -12,7 +12,7 @@ from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.local_time import UnknownZone, zone_named
 from sender.negotiation.selection import lines_of_tags
 from sender.negotiation.windows import InvalidWindows, parse_windows
-from sender.services import recurrence
+from sender.services import recurrence, uploads
 from sender.services.schedule_times import recurrence_of
 from sender.web.words import INSTANCES, without_paths
 
@@ -102,7 +102,7 @@ def notes(account: RunAccount, *, with_identifiers: bool) -> Iterator[str]:
     """Yield what is to be said of a run besides its outcome, one sentence or more each."""
     run = account.run
     if run.detail:
-        yield run.detail if with_identifiers else without_paths(run.detail)
+        yield uploads.in_words([run.detail])[0] if with_identifiers else without_paths(run.detail)
     if run.warning:
         began = "" if run.trigger == RunTrigger.CHECK else " before it began"
         yield f"Foreseen{began}: {run.warning}."

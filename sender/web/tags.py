@@ -1,6 +1,6 @@
 """Template tags and filters: marks, names, numbers and times as pages show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from sender.models import SendState
 from sender.negotiation import retry, sop_classes, stalls, syntaxes
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Verdict
 from sender.negotiation.stalls import Whose
+from sender.services import uploads
 from sender.web import words
 from sender.web.access import may
 
@@ -148,7 +149,13 @@ def why(reason: str) -> str:
 @register.filter
 def remark(text: str, sees_identifiers: bool) -> str:
     """Return what a send or a listing has to say, to whom source paths are for or not."""
-    return text if sees_identifiers else words.without_paths(text)
+    return uploads.in_words([text])[0] if sees_identifiers else words.without_paths(text)
+
+
+@register.filter
+def in_words(paths: Sequence[str]) -> list[str]:
+    """Return the sources of a send as people know them: an upload by its name."""
+    return uploads.in_words(paths)
 
 
 @register.filter
