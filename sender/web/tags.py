@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from sender.analytics.overview import Strip
 from sender.analytics.schedules import RunOutcome
-from sender.analytics.sends import FailureGroup
+from sender.analytics.sends import AtWork, FailureGroup
 from sender.models import SendState
 from sender.negotiation import retry, sop_classes, stalls, syntaxes
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Verdict
@@ -186,6 +186,12 @@ def outcome_badge(outcome: str) -> dict[str, Any]:
 def stall_badge(whose: Whose) -> dict[str, Any]:
     """Show who keeps an association waiting."""
     return {"mark": words.STALLS[whose]}
+
+
+@register.inclusion_tag("sender/_badge.html")
+def opening_badge(row: AtWork) -> dict[str, Any]:
+    """Show what an association waits for that is being opened for long."""
+    return {"mark": words.NO_ANSWER if row.is_proposed else words.NO_CONNECTION}
 
 
 @register.filter

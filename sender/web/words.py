@@ -158,6 +158,10 @@ STALLS: dict[Whose, Mark] = {
 }
 """Who keeps an association waiting."""
 
+NO_CONNECTION = Mark("No connection", "signal-slash", "warning")
+NO_ANSWER = Mark("No answer yet", "clock", "warning")
+"""What an association waits for that has not been opened for some time."""
+
 CONVERSIONS: dict[str, str] = {
     "none": "Sent unchanged",
     "convert": "Converted",

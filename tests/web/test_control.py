@@ -78,6 +78,13 @@ def running(send: Send, **facts: object) -> Send:
     return send
 
 
+def badges(page: str) -> list[str]:
+    """Return the words of the badges beside the associations at work."""
+    section = page.partition('id="at-work"')[2].partition("</section>")[0]
+    found = re.findall(r'<span class="badge [^>]*>(.*?)</span>', section, re.DOTALL)
+    return [re.sub(r"<svg.*?</svg>", "", badge, flags=re.DOTALL).strip() for badge in found]
+
+
 def test_a_running_send_shows_its_associations_and_whose_a_stall_is(
     as_role: SignIn, send: Send
 ) -> None:
@@ -91,15 +98,18 @@ def test_a_running_send_shows_its_associations_and_whose_a_stall_is(
     open_now.update(started_at=timezone.now() - timedelta(seconds=60))
     page = text(as_role("viewer"), address)
     assert re.search(r"No connection for 6\d\.\d s: the peer, or the network to it,", page)
+    assert badges(page) == ["No connection"]
     open_now.update(request=b"\x01")
     page = text(as_role("viewer"), address)
     assert re.search(r"has not answered the proposal, 6\d\.\d s after the start", page)
+    assert badges(page) == ["No answer yet"]
     open_now.update(answer=b"\x02")
     assert "It moves." in text(as_role("viewer"), address)
     since = timezone.now() - timedelta(seconds=90)
     open_now.update(stall=Whose.NETWORK.value, stalled_since=since)
     page = text(as_role("viewer"), address)
     assert "The network does not deliver" in page
+    assert badges(page) == ["Network"]
     assert re.search(r"For 9\d\.", page), "a busy machine may take some seconds"
     assert since.isoformat() in page
     assert "It moves." not in page
