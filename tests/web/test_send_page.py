@@ -189,3 +189,13 @@ def test_the_list_counts_rows_as_the_page_of_a_send_does(as_role: SignIn, send: 
     assert f"of {rows} rows settled" in re.sub("<[^>]+>", "", text(client, f"/sends/{send.pk}/"))
     Send.objects.filter(pk=send.pk).update(planned_at=None)
     assert '<td class="number">–</td>' in text(client, "/sends/")
+
+
+def test_what_was_there_already_stays_told(as_role: SignIn, send: Send) -> None:
+    page = f"/sends/{send.pk}/"
+    Send.objects.update(only_new=True)
+    assert "there already" not in text(as_role("viewer"), page)
+    Send.objects.update(already_there=1)
+    assert "1 instance was there already and left out." in text(as_role("viewer"), page)
+    Send.objects.update(already_there=2000, state="running")
+    assert "2,000 instances were there already and left out." in text(as_role("viewer"), page)
