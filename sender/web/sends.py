@@ -14,12 +14,14 @@ from sender.analytics import outlook, studies
 from sender.analytics import sends as accounts
 from sender.models import Send, SendItem, SendState, StudyPart
 from sender.models.sends import ENDED_STATES
+from sender.models.sources import CONFLICT
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import again, control, gate, waits
 from sender.web.access import may, needs
 from sender.web.control import OverrideForm
 from sender.web.exports import csv_response
 from sender.web.listings import findings_of
+from sender.web.words import INSTANCES
 
 PER_PAGE = 50
 TABS: dict[str, tuple[str, tuple[SendState, ...]]] = {
@@ -202,6 +204,7 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
         "following": rows[PER_PAGE - 1].position if len(rows) > PER_PAGE else "",
         "outcome": outcome,
         "reason": reason,
-        "outcomes": list(InstanceOutcome),
+        "outcomes": [(choice, INSTANCES[choice].word) for choice in INSTANCES],
+        "may_pick": may(request.user, "operate") and any(row.reason == CONFLICT for row in rows),
     }
     return render(request, "sender/send_instances.html", context)

@@ -199,3 +199,34 @@ def test_what_was_there_already_stays_told(as_role: SignIn, send: Send) -> None:
     assert "1 instance was there already and left out." in text(as_role("viewer"), page)
     Send.objects.update(already_there=2000, state="running")
     assert "2,000 instances were there already and left out." in text(as_role("viewer"), page)
+
+
+def test_outcomes_are_chosen_by_the_words_of_their_badges(as_role: SignIn, send: Send) -> None:
+    page = text(as_role("auditor"), f"/sends/{send.pk}/instances/?outcome=unsendable")
+    options = re.findall(r'<option value="(\w*)"(?: selected)?>([^<]*)</option>', page)
+    assert options == [
+        ("", "All"),
+        ("sent", "Sent"),
+        ("warning", "Warning"),
+        ("failed", "Failed"),
+        ("unsendable", "Not sent"),
+        ("unknown", "Unknown"),
+        ("cancelled", "Cancelled"),
+        ("pending", "To send"),
+    ]
+    assert '<option value="unsendable" selected>' in page
+
+
+@pytest.mark.parametrize(
+    ("address", "button"),
+    [("", "Retry"), ("studies/", "Retry"), ("instances/", "Send this one")],
+)
+def test_what_can_be_done_about_a_row_stands_in_a_column_of_its_own(
+    address: str, button: str, as_role: SignIn, send: Send
+) -> None:
+    """Which stays in sight on a phone (concordat.css)."""
+    if address == "instances/":
+        send.items.update(outcome="unsendable", reason="conflict")
+    page = text(as_role("operator"), f"/sends/{send.pk}/{address}")
+    assert re.search(rf'<td class="act"><form(?:(?!</td>).)*{button}', page, re.DOTALL)
+    assert 'class="act"' not in text(as_role("auditor"), f"/sends/{send.pk}/{address}")
