@@ -34,6 +34,7 @@ TABS: dict[str, tuple[str, tuple[SendState, ...]]] = {
     "failed": ("Not all sent", (SendState.PARTIAL, SendState.FAILED, SendState.ERRORED)),
 }
 STOPPED_POLLING = 286
+MOST_PICKS = 5
 
 
 @needs("read")
@@ -129,6 +130,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "progress": progress,
         "announced": int(progress.fraction * 10) * 10,
         "groups": groups,
+        "picks": _latest_picks(found, groups),
         "kinds": accounts.kinds(found),
         "studies": studies.summary_of(found),
         "at_work": at_work,
@@ -148,6 +150,13 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "can_retry": found.state in again.MAY_BE_RETRIED
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
     }
+
+
+def _latest_picks(found: Send, groups: list[accounts.FailureGroup]) -> list[Send]:
+    """Return the latest sends that were made for files of conflicts of a send."""
+    if all(group.reason != CONFLICT for group in groups):
+        return []
+    return [pick.send for pick in again.picks_of(found).values()][-MOST_PICKS:]
 
 
 def _held_until(closed: gate.Closed | None) -> datetime | None:
@@ -195,6 +204,8 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
     rows = list(wanted[: PER_PAGE + 1])
     statuses = {row.pk: row.status for row in rows[:PER_PAGE]}
     counts = accounts.progress(found).counts
+    conflicts = [row for row in rows if row.reason == CONFLICT]
+    picks = again.picks_of(found) if conflicts else {}
     context = {
         "send": found,
         "rows": rows[:PER_PAGE],
@@ -205,6 +216,7 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
         "outcome": outcome,
         "reason": reason,
         "outcomes": [(choice, INSTANCES[choice].word) for choice in INSTANCES],
-        "may_pick": may(request.user, "operate") and any(row.reason == CONFLICT for row in rows),
+        "may_pick": bool(conflicts) and may(request.user, "operate"),
+        "picks": {row.pk: picks.get(row.file.path) for row in conflicts},
     }
     return render(request, "sender/send_instances.html", context)

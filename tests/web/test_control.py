@@ -494,7 +494,7 @@ def test_a_send_that_a_command_ran_says_that_nobody_works_on_it(
 
 def test_one_file_of_a_conflict_is_picked(as_role: SignIn, send: Send) -> None:
     client = as_role("operator")
-    path = next(sources.sample_folder().rglob("CT_small.dcm"))
+    path = next(sources.sample_folder().rglob("CT_small.dcm")).resolve()
     SendItem.objects.filter(send=send, reason="odd").update(
         outcome="unsendable", reason="conflict", batch=None
     )
@@ -508,9 +508,22 @@ def test_one_file_of_a_conflict_is_picked(as_role: SignIn, send: Send) -> None:
     made = client.post(f"/sends/{send.pk}/pick/", {"item": item.pk})
     picked = Send.objects.get(again_of=send)
     assert made.headers["Location"] == f"/sends/{picked.pk}/"
-    assert picked.sources == [str(path.resolve())]
+    assert picked.sources == [str(path)]
     assert picked.destination == send.destination
     assert "one of the files of a conflict was picked" in text(client, f"/sends/{picked.pk}/")
+    listed = listed.replace("&amp;", "&")
+    for page in (f"/sends/{send.pk}/", listed):
+        for role in ("operator", "auditor"):
+            assert f'Picked: <a href="/sends/{picked.pk}/">' in text(as_role(role), page)
+    assert "Send this one" not in text(client, listed)
+    answer = client.post(f"/sends/{send.pk}/pick/", {"item": item.pk}, follow=True)
+    assert f"Send {picked.pk} was made for this file already." in answer.content.decode()
+    Send.objects.filter(pk=picked.pk).update(state="failed")
+    assert f"send {picked.pk}</a>" in text(client, listed)
+    assert "Send this one" in text(client, listed)
+    factories.send_item(picked, position=1, uid="1.2.3.3", outcome=InstanceOutcome.SENT)
+    Send.objects.filter(pk=picked.pk).update(state="partial")
+    assert "Send this one" not in text(client, listed)
     other = send.items.exclude(pk=item.pk).first()
     assert other is not None
     for wrong in (other.pk, "", "x"):
