@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from sender.analytics import outlook, studies
 from sender.analytics import sends as accounts
-from sender.models import Send, SendItem, SendState, StudyPart
+from sender.models import Listing, Send, SendItem, SendState, StudyPart
 from sender.models.sends import ENDED_STATES
 from sender.models.sources import CONFLICT
 from sender.negotiation.outcomes import InstanceOutcome
@@ -21,7 +21,7 @@ from sender.web.access import may, needs
 from sender.web.control import OverrideForm
 from sender.web.exports import csv_response
 from sender.web.listings import findings_of
-from sender.web.words import INSTANCES
+from sender.web.words import INSTANCES, say_nothing_to_send
 
 PER_PAGE = 50
 TABS: dict[str, tuple[str, tuple[SendState, ...]]] = {
@@ -46,11 +46,13 @@ def sends(request: HttpRequest) -> HttpResponse:
         wanted = wanted.filter(state__in=TABS[tab][1])
     page = Paginator(wanted.order_by("-id"), PER_PAGE).get_page(request.GET.get("page"))
     listed = list(page.object_list)
+    rows = _with_counts(listed)
+    empty = _empty([send for send, counts in rows if not sum(counts.values())])
     states = dict(Send.objects.order_by().values_list("state").annotate(n=Count("id")))
     context = {
         "rows": [
-            (send, counts, sum(counts.values()) if send.planned_at else None)
-            for send, counts in _with_counts(listed)
+            (send, counts, sum(counts.values()) if send.planned_at else None, empty.get(send.pk))
+            for send, counts in rows
         ],
         "page": page,
         "tab": tab,
@@ -75,6 +77,22 @@ def _with_counts(listed: list[Send]) -> list[tuple[Send, dict[InstanceOutcome, i
             if row[f"n_{outcome.value}"]
         }
     return [(send, found[send.pk]) for send in listed]
+
+
+def _empty(without_rows: list[Send]) -> dict[int, str]:
+    """Return, by send, why there was nothing to send; only of those that succeeded."""
+    found = [send for send in without_rows if send.state == SendState.SUCCEEDED]
+    if not found:
+        return {}
+    wanted = Listing.objects.filter(pk__in=[send.listing_id for send in found])
+    excluded: dict[int, dict[str, int]] = dict(wanted.values_list("pk", "excluded"))
+    return {
+        send.pk: say_nothing_to_send(
+            excluded=sum(excluded.get(send.listing_id or 0, {}).values()),
+            already_there=send.already_there,
+        )
+        for send in found
+    }
 
 
 def _find(number: int) -> Send:
@@ -128,6 +146,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         groups = [group for group in groups if not accounts.names_a_file(group)]
     return context | {
         "progress": progress,
+        "empty": "" if progress.total else _empty([found]).get(found.pk, ""),
         "announced": int(progress.fraction * 10) * 10,
         "groups": groups,
         "picks": _latest_picks(found, groups),

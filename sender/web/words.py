@@ -203,6 +203,13 @@ def say_remedy(group: FailureGroup) -> str:
     return ""
 
 
+def say_nothing_to_send(*, excluded: int, already_there: int) -> str:
+    """Say why a send that succeeded has no rows."""
+    why = [f"{excluded:,} excluded by rule"] if excluded else []
+    why += [f"{already_there:,} there already"] if already_there else []
+    return f"Nothing to send: {', '.join(why)}" if why else "Nothing to send"
+
+
 _OF_OUTCOMES: dict[str, str] = {
     InstanceOutcome.WARNING: "None is needed: the peer stored it.",
     InstanceOutcome.CANCELLED: "Send again.",

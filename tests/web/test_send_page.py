@@ -13,6 +13,7 @@ from sender.models import (
     AssociationAttempt,
     Hold,
     InstanceAttempt,
+    Listing,
     Send,
     SendBatch,
     SendItem,
@@ -230,3 +231,29 @@ def test_what_can_be_done_about_a_row_stands_in_a_column_of_its_own(
     page = text(as_role("operator"), f"/sends/{send.pk}/{address}")
     assert re.search(rf'<td class="act"><form(?:(?!</td>).)*{button}', page, re.DOTALL)
     assert 'class="act"' not in text(as_role("auditor"), f"/sends/{send.pk}/{address}")
+
+
+@pytest.mark.parametrize(
+    ("excluded", "there", "said"),
+    [
+        ({"file name": 3, "modality": 1997}, 0, "Nothing to send: 2,000 excluded by rule"),
+        ({}, 4, "Nothing to send: 4 there already"),
+        ({"file name": 1}, 4, "Nothing to send: 1 excluded by rule, 4 there already"),
+    ],
+)
+def test_a_send_without_a_row_says_that_there_was_nothing_to_send(
+    excluded: dict[str, int], there: int, said: str, as_role: SignIn, send: Send
+) -> None:
+    client = as_role("viewer")
+    pages = ("/sends/", f"/sends/{send.pk}/")
+    Listing.objects.update(excluded=excluded)
+    Send.objects.update(already_there=there, state="succeeded")
+    assert all("Nothing to send" not in text(client, page) for page in pages), "it has rows"
+    send.items.all().delete()
+    send.parts.all().delete()
+    for page in pages:
+        assert said in text(client, page)
+        assert "Succeeded" in text(client, page)
+    assert "0.0 %" not in text(client, pages[1])
+    Send.objects.update(state="cancelled")
+    assert all("Nothing to send" not in text(client, page) for page in pages)
