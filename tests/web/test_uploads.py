@@ -172,6 +172,8 @@ def test_an_upload_is_called_by_its_name_wherever_sources_are_told(
         sources=[upload.path, f"{upload.path}/000001-a.dcm", "/data/x"],
         state="failed",
         detail=f"{upload.path} holds no files.",
+        expected=[{"level": "source", "uid": upload.path, "instances": None, "found": 0}],
+        finished_at=timezone.now(),
     )
     send = Send.objects.create(
         destination=destination,
