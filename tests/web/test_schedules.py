@@ -401,3 +401,12 @@ def test_a_run_that_failed_for_stray_files_alone_says_so(
     Listing.objects.update(expected=[])
     factories.send_item(send, position=3, uid="1.2.3", outcome=InstanceOutcome.UNSENDABLE)
     assert "failed only" not in text(as_role("viewer"), pages[0])
+
+
+def test_a_run_whose_send_could_not_be_planned_has_a_page(
+    as_role: SignIn, nightly: Schedule
+) -> None:
+    run = run_of(nightly, detail="odd")
+    send_of(run, SendState.FAILED)
+    Send.objects.update(planned_at=datetime(2026, 11, 24, 20, tzinfo=UTC), detail="odd")
+    assert "odd" in text(as_role("viewer"), f"/schedules/{nightly.pk}/runs/{run.pk}/")
