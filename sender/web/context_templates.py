@@ -26,6 +26,7 @@ from sender.negotiation.rules import (
 from sender.services.templates import BuiltIn, save_version
 from sender.web.access import needs
 from sender.web.context_forms import ContextFormSet, TemplateForm, document_of, rows_of
+from sender.web.problems import given_to
 
 LARGEST_FILE_BYTES = 1 << 20
 EVERY_ROW = {"empty_permitted": False, "use_required_attribute": False}
@@ -119,7 +120,7 @@ def template_clone(request: HttpRequest, number: int) -> HttpResponse:
 def _edit(
     request: HttpRequest, template: ContextTemplate | None, document: dict[str, Any]
 ) -> HttpResponse:
-    data = request.POST or None
+    data = given_to(request)
     form = TemplateForm(data, initial=document, template=template)
     rows = ContextFormSet(data, initial=rows_of(document), prefix="contexts", form_kwargs=EVERY_ROW)
     if request.method == "POST" and "add_row" in request.POST:

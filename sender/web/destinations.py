@@ -27,7 +27,7 @@ from sender.services.destinations import (
 )
 from sender.web.access import needs
 from sender.web.control import OverrideForm
-from sender.web.problems import readable, tell
+from sender.web.problems import given_to, readable, tell
 
 PER_PAGE = 50
 FIELDS = tuple(DestinationFacts.__dataclass_fields__)
@@ -178,8 +178,8 @@ def _standing(found: Destination) -> dict[str, Any]:
 @needs("configure")
 def destination_add(request: HttpRequest) -> HttpResponse:
     """Add a destination."""
-    form = DestinationForm(request.POST or None, initial=_defaults())
-    if request.method == "POST" and form.is_sound():
+    form = DestinationForm(given_to(request), initial=_defaults())
+    if form.is_bound and form.is_sound():
         try:
             made = add_destination(form.facts, actor=request.user.get_username(), confirmed=True)
         except InvalidDestination as error:
@@ -199,8 +199,8 @@ def destination_change(request: HttpRequest, number: int) -> HttpResponse:
     """Change a destination; associations keep what it was then."""
     found = get_object_or_404(Destination, pk=number)
     # The form gets an own copy, so that a refused change leaves `found` as it is.
-    form = DestinationForm(request.POST or None, instance=Destination.objects.get(pk=number))
-    if request.method == "POST" and form.is_sound(found):
+    form = DestinationForm(given_to(request), instance=Destination.objects.get(pk=number))
+    if form.is_bound and form.is_sound(found):
         try:
             change_destination(found, form.facts, actor=request.user.get_username())
         except InvalidDestination as error:

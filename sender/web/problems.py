@@ -8,6 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
+from django.http import HttpRequest, QueryDict
+
+
+def given_to(request: HttpRequest) -> QueryDict | None:
+    """Return what was filled in, be it nothing; None: the form is only asked for."""
+    return request.POST if request.method == "POST" else None
 
 
 def readable(form: forms.BaseForm, **otherwise: Any) -> dict[str, Any]:

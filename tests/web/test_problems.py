@@ -200,3 +200,8 @@ def test_of_a_template(as_role: SignIn) -> None:
     assert "transfer syntax" in errors(response)
     assert "A template needs a presentation context" not in errors(response)
     assert ContextTemplate.objects.filter(built_in=False).count() == 0
+
+
+@pytest.mark.parametrize("address", ["/destinations/add/", "/templates/add/", "/schedules/add/"])
+def test_a_form_without_anything_is_refused(address: str, as_role: SignIn) -> None:
+    assert "This field is required." in errors(as_role("administrator").post(address))
