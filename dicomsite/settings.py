@@ -327,13 +327,22 @@ Q_CLUSTER = {
     "ALT_CLUSTERS": {"ui": {"workers": 1, "timeout": 86400, "retry": 90000, "poll": 0.2}},
 }
 
-LOGGING = {
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+        "line": {
+            "()": "dicomsite.logs.LineFormatter",
+            "fmt": "{asctime} {levelname} {name} {message}",
+            "style": "{",
+        },
     },
+    "filters": {"refusals": {"()": "dicomsite.logs.RefusalFilter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"sender": {"level": "INFO"}, "django-q": {"level": "WARNING"}},
+    "loggers": {
+        "sender": {"level": "INFO"},
+        "django-q": {"level": "WARNING"},
+        "django.request": {"filters": ["refusals"]},
+    },
 }

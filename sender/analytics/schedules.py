@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import OuterRef, Subquery, Sum
+from django.db.models import OuterRef, Q, Subquery, Sum
 from django.utils import timezone
 
 from sender.models import (
@@ -60,12 +60,14 @@ class RunAccount:
 
     Attributes:
         counts: rows of its sends by outcome, those that nothing has left out.
+        strays: of each send, how many of these are files that hold no sendable instance.
         already_there: instances that destinations had already ("only what is new").
     """
 
     run: ScheduleRun
     sends: tuple[Send, ...]
     counts: Mapping[InstanceOutcome, int]
+    strays: tuple[int, ...] = ()
 
     @property
     def total(self) -> int:
@@ -74,6 +76,11 @@ class RunAccount:
     @property
     def already_there(self) -> int:
         return sum(send.already_there for send in self.sends)
+
+    @property
+    def has_only_strays(self) -> bool:
+        """Whether all its rows are files that hold no sendable instance."""
+        return 0 < self.total == sum(self.strays)
 
     @property
     def listing(self) -> Listing | None:
@@ -135,7 +142,7 @@ def accounts(runs: Sequence[ScheduleRun]) -> list[RunAccount]:
     for send in wanted.order_by("id"):
         assert send.listing_id is not None
         sends[send.listing_id].append(send)
-    counts = _counts([send.pk for group in sends.values() for send in group])
+    counts, strays = _counts([send.pk for group in sends.values() for send in group])
     return [
         RunAccount(
             run,
@@ -145,12 +152,16 @@ def accounts(runs: Sequence[ScheduleRun]) -> list[RunAccount]:
                 for outcome in InstanceOutcome
                 if (number := sum(counts[s.pk][outcome] for s in sends[run.listing_id or 0]))
             },
+            tuple(strays[send.pk] for send in sends[run.listing_id or 0]),
         )
         for run in runs
     ]
 
 
-def _counts(send_ids: list[int]) -> defaultdict[int, defaultdict[InstanceOutcome, int]]:
+def _counts(
+    send_ids: list[int],
+) -> tuple[defaultdict[int, defaultdict[InstanceOutcome, int]], defaultdict[int, int]]:
+    """Return rows by outcome, and how many of them are no instances, of each send."""
     found: defaultdict[int, defaultdict[InstanceOutcome, int]] = defaultdict(
         lambda: defaultdict(int)
     )
@@ -158,12 +169,17 @@ def _counts(send_ids: list[int]) -> defaultdict[int, defaultdict[InstanceOutcome
         StudyPart.objects.filter(send__in=send_ids)
         .order_by()
         .values("send_id")
-        .annotate(**{f"n_{outcome.value}": Sum(outcome.value) for outcome in InstanceOutcome})
+        .annotate(
+            strays=Sum("unsendable", filter=Q(kind__sop_class_uid=""), default=0),
+            **{f"n_{outcome.value}": Sum(outcome.value) for outcome in InstanceOutcome},
+        )
     )
+    strays: defaultdict[int, int] = defaultdict(int)
     for row in rows:
+        strays[row["send_id"]] = row["strays"]
         for outcome in InstanceOutcome:
             found[row["send_id"]][outcome] = row[f"n_{outcome.value}"]
-    return found
+    return found, strays
 
 
 def newest_runs(schedules: Sequence[Schedule]) -> dict[int, RunAccount]:

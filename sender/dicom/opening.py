@@ -90,8 +90,14 @@ def propose(exchange: Exchange, peer: Peer, proposal: Proposal) -> Framing:
         Ending: the peer rejected, aborted, said something else, or nothing.
     """
     request = upper_layer.associate_request(peer, proposal)
-    answer = exchange.read_answer(request, peer.timeouts.acse)
     evidence = exchange.evidence
+    try:
+        answer = exchange.read_answer(request, peer.timeouts.acse)
+    except Ending as ending:
+        if not _may_miss_our_certificate(ending, exchange, peer):
+            raise
+        detail = f"{ending.detail} {MAY_MISS_OUR_CERTIFICATE}"
+        raise Ending(ending.kind, detail, ending.stall) from ending
     try:
         if answer[0] == upper_layer.ASSOCIATE_AC:
             evidence.keep(RawPdu("A-ASSOCIATE-AC", False, answer))
@@ -102,6 +108,29 @@ def propose(exchange: Exchange, peer: Peer, proposal: Proposal) -> Framing:
         _refuse(exchange, answer)
     except upper_layer.Undecodable as error:
         exchange.abort_for(str(error))
+
+
+def _may_miss_our_certificate(ending: Ending, exchange: Exchange, peer: Peer) -> bool:
+    """Tell whether a peer that left without an answer may have wanted to see our certificate.
+
+    In TLS 1.3 our side of the handshake is done before the peer has looked for one (RFC 8446
+    section 4.4.2), and the library does not tell whether it asked. An alert that says so is clear
+    without our help.
+    """
+    return (
+        peer.tls is not None
+        and not peer.tls.cert_file
+        and exchange.evidence.outcome.connection.tls_version == "TLSv1.3"
+        and ending.kind in (AssociationKind.CONNECTION_LOST, AssociationKind.TLS_FAILED)
+        and "certificate required" not in ending.detail
+        and not exchange.wire.pending()
+    )
+
+
+MAY_MISS_OUR_CERTIFICATE = (
+    "It may ask for a client certificate: none is set for this destination, and in TLS 1.3 a peer "
+    "refuses that only after the handshake."
+)
 
 
 def _take_rejection(evidence: Evidence, found: Rejection) -> NoReturn:

@@ -111,6 +111,21 @@ def parse_selection(document: Mapping[str, Any]) -> Selection:
     )
 
 
+def problems_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """Say what is wrong with rules, by the name of each; {} if `parse_selection` takes them."""
+    found: dict[str, str] = {}
+    for name, rule in document.items():
+        try:
+            parse_selection({name: rule})
+        except InvalidSelection as error:
+            found[name] = str(error)
+    try:
+        parse_selection({name: rule for name, rule in document.items() if name not in found})
+    except InvalidSelection as error:
+        found["date_to"] = str(error)  # no other rule depends on one
+    return found
+
+
 def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
     for text in given:
         if "/" in text:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from sender.models import (
@@ -209,6 +209,32 @@ def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | N
     return sending.create_send(order, start=True)
 
 
+PICKED = "one of the files of a conflict was picked"
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A send that was made for one of the files of a conflict.
+
+    Attributes:
+        may_be_repeated: it has ended, and delivered nothing.
+    """
+
+    send: Send
+    may_be_repeated: bool
+
+
+def picks_of(send: Send) -> dict[str, Pick]:
+    """Return the newest pick for each path that was picked of a send, the oldest first."""
+    made = Send.objects.filter(again_of=send, again_reason=PICKED).select_related("listing")
+    arrived = StudyPart.objects.filter(Q(sent__gt=0) | Q(warning__gt=0), send=OuterRef("pk"))
+    return {
+        path: Pick(one, may_be_repeated=one.is_ended and not one.has_arrived)
+        for one in made.annotate(has_arrived=Exists(arrived)).order_by("pk")
+        for path in one.sources
+    }
+
+
 def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None = ()) -> Send:
     """Send one of the files that share a SOP Instance UID, as a send of its own.
 
@@ -218,13 +244,17 @@ def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None =
         roots: folders that may be read, as `SendOrder` has them.
 
     Raises:
-        WrongState: the row is no conflict, or the destination is disabled.
+        WrongState: the row is no conflict, a send was made for it that may deliver it or has, or
+            the destination is disabled.
         InvalidSource: the file is gone or outside the allowed roots.
     """
     conflicts = send.items.filter(outcome=InstanceOutcome.UNSENDABLE, reason=CONFLICT)
     item = conflicts.select_related("file__folder").filter(pk=item_id).first()
     if item is None:
         raise WrongState(f"That row of send {send.pk} is no conflict.")
+    before = picks_of(send).get(item.file.path)
+    if before is not None and not before.may_be_repeated:
+        raise WrongState(f"Send {before.send.pk} was made for this file already.")
     order = SendOrder(
         destination=send.destination,
         template_version=send.template_version,
@@ -237,6 +267,6 @@ def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None =
         zone=send.zone,
         priority=send.priority,
         again_of=send,
-        again_reason="one of the files of a conflict was picked",
+        again_reason=PICKED,
     )
     return sending.create_send(order, start=True)

@@ -49,17 +49,16 @@ _NEGOTIATED = frozenset(
 """What it depends on whether an association comes about."""
 
 
+Problems = dict[str, list[str]]
+
+
 class InvalidDestination(ValueError):
     """A destination can't be as described; `problems` maps each field to what is wrong."""
 
-    def __init__(self, problems: dict[str, list[str]]) -> None:
+    def __init__(self, problems: Problems) -> None:
         lines = [f"{name}: {' '.join(found)}" for name, found in problems.items()]
         super().__init__("\n".join(lines))
         self.problems = problems
-
-
-class NameTaken(ValueError):
-    """Another destination has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +101,9 @@ def add_destination(facts: DestinationFacts, *, actor: str, confirmed: bool) -> 
         confirmed: somebody vouches that bulk data may go there.
 
     Raises:
-        NameTaken, InvalidDestination.
+        InvalidDestination: something can't be as described; nothing is written.
     """
     destination = Destination(**asdict(facts), confirmed_at=timezone.now() if confirmed else None)
-    if Destination.objects.filter(name=facts.name).exists():
-        raise NameTaken(f"There is a destination {facts.name} already.")
     _save(destination, actor, "destination.add", asdict(facts))
     return destination
 
@@ -119,11 +116,8 @@ def change_destination(
     What the engine holds is tried at once if an association may come about now.
 
     Raises:
-        NameTaken, InvalidDestination.
+        InvalidDestination: something can't be as described; nothing is written.
     """
-    others = Destination.objects.exclude(pk=destination.pk)
-    if others.filter(name=facts.name).exists():
-        raise NameTaken(f"There is a destination {facts.name} already.")
     changes = {
         name: value for name, value in asdict(facts).items() if getattr(destination, name) != value
     }
@@ -137,15 +131,33 @@ def change_destination(
     return destination
 
 
-def _save(destination: Destination, actor: str, action: str, facts: dict[str, object]) -> None:
+def problems_of(facts: DestinationFacts, changed: Destination | None = None) -> Problems:
+    """Say what is wrong with a destination as described; nothing is written.
+
+    Args:
+        changed: the destination that is to become so; None: a new one.
+    """
+    return _problems(Destination(pk=changed.pk if changed else None, **asdict(facts)))
+
+
+def _problems(destination: Destination) -> Problems:
+    """Say everything that is wrong with a destination, each fact by itself; {} if nothing is."""
+    problems: Problems = {}
     try:
-        destination.full_clean()
+        destination.full_clean(validate_unique=False)
     except ValidationError as error:
-        raise InvalidDestination(error.message_dict) from error
-    problem = address_problem(destination.address, destination.port)
-    if problem:
-        raise InvalidDestination({"address": [problem]})
-    problems = _limit_problems(destination) | _tls_problems(destination)
+        problems = error.message_dict
+    others = Destination.objects.exclude(pk=destination.pk)
+    if others.filter(name=destination.name).exists():
+        problems["name"] = [f"There is a destination {destination.name} already."]
+    if not {"address", "port"} & problems.keys():
+        problem = address_problem(destination.address, destination.port)
+        problems |= {"address": [problem]} if problem else {}
+    return _limit_problems(destination) | _tls_problems(destination) | problems
+
+
+def _save(destination: Destination, actor: str, action: str, facts: dict[str, object]) -> None:
+    problems = _problems(destination)
     if problems:
         raise InvalidDestination(problems)
     with transaction.atomic():
@@ -179,9 +191,9 @@ def _own_port_problem(port: int) -> str:
     return "This port is our own web server's or database's." if port in own else ""
 
 
-def _limit_problems(destination: Destination) -> dict[str, list[str]]:
+def _limit_problems(destination: Destination) -> Problems:
     """Say which of the limits and times can't be used; {} if all can."""
-    problems: dict[str, list[str]] = {}
+    problems: Problems = {}
     for name in ("instances_per_association", "bytes_per_second", "instances_per_second"):
         if getattr(destination, name) == 0:
             problems[name] = ["Nothing would ever be sent; leave it empty for no limit."]
@@ -196,7 +208,7 @@ def _limit_problems(destination: Destination) -> dict[str, list[str]]:
     return problems
 
 
-def _tls_problems(destination: Destination) -> dict[str, list[str]]:
+def _tls_problems(destination: Destination) -> Problems:
     """Say which of the files for TLS can't be used; {} if all can, or none is wanted.
 
     They are loaded as for an association, which never asks anybody for a passphrase.
@@ -209,7 +221,7 @@ def _tls_problems(destination: Destination) -> dict[str, list[str]]:
         parts["tls_ca_file"] = TlsSettings(ca_file=destination.tls_ca_file)
     if cert_file:
         parts["tls_cert_file"] = TlsSettings(cert_file=cert_file, key_file=key_file)
-    problems: dict[str, list[str]] = {}
+    problems: Problems = {}
     if key_file and not cert_file:
         problems["tls_cert_file"] = ["A private key needs its certificate."]
     for name, settings_of_part in parts.items():

@@ -31,6 +31,7 @@ YEARS = range(2000, 3000)
 MISSED_AT_MOST = 1000
 
 _INTERVAL = re.compile(r"(?:([0-9]{1,3})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,7})m)?")
+_UNIT_WORD = re.compile(r"(?<=[0-9])(d)ays?|(?<=[0-9])(h)ours?|(?<=[0-9])(m)in(?:ute)?s?")
 _ONCE_FORMATS = ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S")
 _SECOND = timedelta(seconds=1)
 _LONGEST_REPEAT = timedelta(hours=26)
@@ -114,12 +115,18 @@ def parse_recurrence(
         )
     text = " ".join(expression.split())
     if kind == Kind.INTERVAL:
-        text = text.replace(" ", "").lower()
+        text = shortest_interval(text)
     elif kind == Kind.ONCE:
         text = text.replace("T", " ")
     else:
         text = text.upper()
     return Recurrence(Kind(kind), text, zone.strip(), anchor)
+
+
+def shortest_interval(text: str) -> str:
+    """Write an interval in the one form in which it is kept: "1 day 12 hours" is 1d12h."""
+    together = "".join(text.split()).lower()
+    return _UNIT_WORD.sub(lambda unit: unit[unit.lastindex or 0], together)
 
 
 def next_runs(recurrence: Recurrence, after: datetime, count: int) -> list[datetime]:

@@ -20,11 +20,18 @@ from sender.models import (
     ScheduleTarget,
     StudyOrder,
 )
-from sender.negotiation.selection import InvalidSelection, parse_selection, to_document
+from sender.negotiation import selection
+from sender.negotiation.selection import parse_selection, to_document
 from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services import sources
 from sender.services.audit import write_entry
-from sender.services.recurrence import InvalidRecurrence, Recurrence, next_runs, parse_recurrence
+from sender.services.recurrence import (
+    InvalidRecurrence,
+    Recurrence,
+    next_runs,
+    parse_recurrence,
+    shortest_interval,
+)
 from sender.services.schedule_runs import settle_due
 from sender.services.schedule_times import next_open
 from sender.services.sending import WrongState
@@ -141,6 +148,20 @@ def change_schedule(schedule: Schedule, facts: ScheduleFacts, *, actor: str) -> 
             )
     schedule.refresh_from_db()
     return schedule
+
+
+def problems_of(facts: ScheduleFacts, changed: Schedule | None = None) -> Problems:
+    """Say what is wrong with a schedule as described; nothing is written.
+
+    Args:
+        changed: the schedule that is to become so; None: a new one.
+    """
+    candidate = Schedule.objects.get(pk=changed.pk) if changed else Schedule()
+    try:
+        _apply(candidate, facts, timezone.now(), changed)
+    except InvalidSchedule as error:
+        return error.problems
+    return {}
 
 
 def enable_schedule(schedule: Schedule, actor: str) -> None:
@@ -269,7 +290,7 @@ def _anchor(facts: ScheduleFacts, now: datetime, stored: Schedule | None) -> dat
         return facts.anchor.replace(microsecond=0)
     if stored is not None and (stored.kind, stored.expression) == (
         facts.kind,
-        "".join(facts.expression.split()).lower(),
+        shortest_interval(facts.expression),
     ):
         return stored.anchor
     return _this_minute(now)
@@ -288,10 +309,11 @@ def _apply_rules(schedule: Schedule, facts: ScheduleFacts, problems: Problems) -
         schedule.windows = str(parse_windows(facts.windows))
     except InvalidWindows as error:
         problems.setdefault("windows", []).append(str(error))
-    try:
+    wrong = selection.problems_of(facts.rules)
+    if wrong:
+        problems.update({name: [problem] for name, problem in wrong.items()})
+    else:
         schedule.rules = to_document(parse_selection(facts.rules))
-    except InvalidSelection as error:
-        problems.setdefault("rules", []).append(str(error))
 
 
 def _check_sources(paths: Sequence[str], problems: Problems) -> None:

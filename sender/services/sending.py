@@ -148,10 +148,19 @@ def _check_order(order: SendOrder) -> None:
     parse_windows(order.windows)
     if order.zone:
         zone_named(order.zone)
-    if order.selection.tags:
+    check_attributes(order.selection)
+
+
+def check_attributes(selection: Selection) -> None:
+    """Make sure that rules on attributes name some that there are.
+
+    Raises:
+        InvalidSelection: there is no such attribute, or one is named in two ways.
+    """
+    if selection.tags:
         from sender.services.listing import tags_of  # noqa: PLC0415 - loads the DICOM dictionary
 
-        tags_of(order.selection)
+        tags_of(selection)
 
 
 def _create(

@@ -392,6 +392,17 @@ def hold(paths: Sequence[str]) -> None:
             raise Refused(f"{upload.name} is being deleted.")
 
 
+def in_words(texts: Sequence[str]) -> list[str]:
+    """Return paths, or texts that hold some, with the names of uploads for their folders."""
+    path = re.compile(rf"{re.escape(str(folder()))}/([0-9]{{8}}-[0-9a-f]{{16}})")
+    folders = {found for text in texts for found in path.findall(text)}
+    if not folders:
+        return list(texts)
+    rows = Upload.objects.filter(folder__in=folders)
+    names = {row.folder: f"upload “{row.name}”" for row in rows}
+    return [path.sub(lambda it: names.get(it[1], "a deleted upload"), text) for text in texts]
+
+
 def said_name(name: str) -> str:
     """Return a name as text in one line for people, at most 120 characters."""
     return printable(name.strip())[:120]

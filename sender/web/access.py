@@ -44,10 +44,11 @@ def roles_with(right: str) -> list[str]:
 
 
 class MissingRight(PermissionDenied):
-    """The user lacks a right; the page says which roles have it."""
+    """The user lacks a right; the page says which roles have it, the log which right it is."""
 
     def __init__(self, right: str) -> None:
         super().__init__(f"This needs the role {' or '.join(roles_with(right))}.")
+        self.right = right
 
 
 class AccessMiddleware:

@@ -9,6 +9,7 @@ from sender.models import ContextTemplate
 from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.contexts import MAXIMUM_CONTEXTS
 from sender.negotiation.rules import FORMAT, LONGEST_NAME, LONGEST_NOTE
+from sender.web.problems import readable
 
 ROLE_CHOICES = (("", "not proposed"), ("true", "yes"), ("false", "no"))
 DECOMPRESS_CHOICES = (
@@ -71,9 +72,10 @@ class ContextForm(forms.Form):
 
     @property
     def is_meant(self) -> bool:
-        """Whether the row holds a context."""
+        """Whether the row holds a context, be it one that can't be read."""
         given = self.cleaned_data
-        return not given["DELETE"] and bool(given["abstract_syntax"] or given["transfer_syntaxes"])
+        is_written = given.get("abstract_syntax") or given.get("transfer_syntaxes") or self.errors
+        return not given["DELETE"] and bool(is_written)
 
 
 ContextFormSet = formset_factory(
@@ -102,14 +104,17 @@ def _say_role(role: bool | None) -> str:
 
 
 def document_of(form: TemplateForm, rows: Any) -> tuple[dict[str, Any], list[int]]:
-    """Return the template file that was filled in, and the form's row of each of its contexts."""
-    given = form.cleaned_data
+    """Return the template file that was filled in, and the form's row of each of its contexts.
+
+    What could not be read is replaced by something that can be.
+    """
+    given = readable(form, name="unnamed", decompress="lossless")
     numbers = [index for index, row in enumerate(rows.forms) if row.is_meant]
     document = {
         "format": FORMAT,
         "name": given["name"],
         "note": given["note"],
-        "contexts": [_context_of(rows.forms[index].cleaned_data) for index in numbers],
+        "contexts": [_context_of(readable(rows.forms[index])) for index in numbers],
         "options": {
             "derive_from_files": given["derive_from_files"],
             "decompress": given["decompress"],

@@ -26,6 +26,7 @@ from sender.negotiation.rules import (
 from sender.services.templates import BuiltIn, save_version
 from sender.web.access import needs
 from sender.web.context_forms import ContextFormSet, TemplateForm, document_of, rows_of
+from sender.web.problems import given_to
 
 LARGEST_FILE_BYTES = 1 << 20
 EVERY_ROW = {"empty_permitted": False, "use_required_attribute": False}
@@ -119,7 +120,7 @@ def template_clone(request: HttpRequest, number: int) -> HttpResponse:
 def _edit(
     request: HttpRequest, template: ContextTemplate | None, document: dict[str, Any]
 ) -> HttpResponse:
-    data = request.POST or None
+    data = given_to(request)
     form = TemplateForm(data, initial=document, template=template)
     rows = ContextFormSet(data, initial=rows_of(document), prefix="contexts", form_kwargs=EVERY_ROW)
     if request.method == "POST" and "add_row" in request.POST:
@@ -152,23 +153,35 @@ def _save(
     request: HttpRequest, template: ContextTemplate | None, form: TemplateForm, rows: Any
 ) -> TemplateVersion | None:
     """Save what was written; what is wrong with it stands beside it afterwards."""
-    if not (form.is_valid() & rows.is_valid()):
-        return None
-    document, numbers = document_of(form, rows)
-    if template is None and ContextTemplate.objects.filter(name=document["name"]).exists():
-        form.add_error("name", f"There is a template {document['name']} already.")
+    is_valid, are_valid = form.is_valid(), rows.is_valid()
+    spec = _spec(form, rows)
+    name = form.cleaned_data.get("name")
+    if template is None and ContextTemplate.objects.filter(name=name).exists():
+        form.add_error("name", f"There is a template {name} already.")
+    if spec is None or form.errors or not (is_valid and are_valid):
         return None
     try:
-        spec = parse(document)
         return save_version(spec, actor=request.user.get_username())
+    except BuiltIn as error:
+        form.add_error("name", str(error))
+    return None
+
+
+def _spec(form: TemplateForm, rows: Any) -> TemplateSpec | None:
+    """Return the template that was filled in; None after telling what is wrong with it.
+
+    Of a row that could not be read that is told already.
+    """
+    document, numbers = document_of(form, rows)
+    try:
+        return parse(document)
     except InvalidTemplate as error:
+        unread = {index for index in numbers if rows.forms[index].errors}
         for problem in error.problems:
             if problem.context_number is None:
                 form.add_error(None, problem.message)
-            else:
-                rows.forms[numbers[problem.context_number - 1]].add_error(None, problem.message)
-    except BuiltIn as error:
-        form.add_error("name", str(error))
+            elif (index := numbers[problem.context_number - 1]) not in unread:
+                rows.forms[index].add_error(None, problem.message)
     return None
 
 

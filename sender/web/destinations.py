@@ -21,12 +21,13 @@ from sender.services import enquiries, gate, parked
 from sender.services.destinations import (
     DestinationFacts,
     InvalidDestination,
-    NameTaken,
     add_destination,
     change_destination,
+    problems_of,
 )
 from sender.web.access import needs
 from sender.web.control import OverrideForm
+from sender.web.problems import given_to, readable, tell
 
 PER_PAGE = 50
 FIELDS = tuple(DestinationFacts.__dataclass_fields__)
@@ -98,17 +99,16 @@ class DestinationForm(_ModelForm):
 
     @property
     def facts(self) -> DestinationFacts:
-        """What was filled in."""
-        return DestinationFacts(**{name: self.cleaned_data[name] for name in FIELDS})
+        """What was filled in, as far as it could be read."""
+        given = readable(self)
+        return DestinationFacts(**{name: given[name] for name in FIELDS})
 
-    def take(self, error: InvalidDestination | NameTaken) -> None:
-        """Show what the service refused beside its field."""
-        if isinstance(error, NameTaken):
-            self.add_error("name", str(error))
-            return
-        for name, problems in error.problems.items():
-            for problem in problems:
-                self.add_error(name if name in self.fields else None, problem)
+    def is_sound(self, changed: Destination | None = None) -> bool:
+        """Tell whether a destination can be like this, everything that is wrong told at once."""
+        is_valid = self.is_valid()
+        problems = problems_of(self.facts, changed)
+        tell(self, problems)
+        return is_valid and not problems
 
 
 @needs("read")
@@ -178,12 +178,12 @@ def _standing(found: Destination) -> dict[str, Any]:
 @needs("configure")
 def destination_add(request: HttpRequest) -> HttpResponse:
     """Add a destination."""
-    form = DestinationForm(request.POST or None, initial=_defaults())
-    if request.method == "POST" and form.is_valid():
+    form = DestinationForm(given_to(request), initial=_defaults())
+    if form.is_bound and form.is_sound():
         try:
             made = add_destination(form.facts, actor=request.user.get_username(), confirmed=True)
-        except (InvalidDestination, NameTaken) as error:
-            form.take(error)
+        except InvalidDestination as error:
+            tell(form, error.problems)
         else:
             messages.success(request, f"{made.name} was added. Echo it to see whether it answers.")
             return redirect("destination", made.pk)
@@ -199,12 +199,12 @@ def destination_change(request: HttpRequest, number: int) -> HttpResponse:
     """Change a destination; associations keep what it was then."""
     found = get_object_or_404(Destination, pk=number)
     # The form gets an own copy, so that a refused change leaves `found` as it is.
-    form = DestinationForm(request.POST or None, instance=Destination.objects.get(pk=number))
-    if request.method == "POST" and form.is_valid():
+    form = DestinationForm(given_to(request), instance=Destination.objects.get(pk=number))
+    if form.is_bound and form.is_sound(found):
         try:
             change_destination(found, form.facts, actor=request.user.get_username())
-        except (InvalidDestination, NameTaken) as error:
-            form.take(error)
+        except InvalidDestination as error:
+            tell(form, error.problems)
         else:
             messages.success(request, f"{found.name} was changed.")
             return redirect("destination", number)

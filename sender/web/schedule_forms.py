@@ -26,10 +26,11 @@ from sender.services.schedules import (
     FINISH_WITHIN_SECONDS,
     LONGEST_NOTE,
     MOST_RETRIES,
-    InvalidSchedule,
+    Problems,
     ScheduleFacts,
 )
 from sender.web.context_forms import sop_class_uid, transfer_syntax_uid
+from sender.web.problems import readable, tell
 
 REGIONS = (
     "Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe",
@@ -222,9 +223,12 @@ class ScheduleForm(forms.Form):
         targets: Sequence[tuple[Destination, ContextTemplate]],
         stored_rules: Mapping[str, Any],
     ) -> ScheduleFacts:
-        """Return what was filled in; rules that the form does not know stay as they are stored."""
+        """Return what was filled in, as far as it could be read.
+
+        Rules that the form does not know stay as they are stored.
+        """
         kept = {name: rule for name, rule in stored_rules.items() if name not in FORM_RULES}
-        given = self.cleaned_data
+        given = readable(self, anchor=None, tags={})
         hours = given["finish_within_hours"]
         plain = (
             "name", "kind", "expression", "zone", "anchor", "windows", "catch_up", "overlap",
@@ -238,12 +242,9 @@ class ScheduleForm(forms.Form):
             **{name: given[name] for name in plain},
         )
 
-    def take(self, error: InvalidSchedule) -> None:
-        """Show what the service refused beside its field."""
-        for name, problems in error.problems.items():
-            shown = {"finish_within_seconds": "finish_within_hours"}.get(name, name)
-            for problem in problems:
-                self.add_error(shown if shown in self.fields else None, problem)
+    def tell(self, problems: Problems) -> None:
+        """Show what the service found wrong beside its fields."""
+        tell(self, problems, {"finish_within_seconds": "finish_within_hours"})
 
 
 def read_anchor(text: str, zone: str) -> datetime | None:
@@ -364,7 +365,7 @@ TargetFormSet = formset_factory(TargetForm, extra=1, max_num=100, absolute_max=1
 
 
 def targets_of(rows: Any) -> list[tuple[Destination, ContextTemplate]]:
-    """Return the targets that were chosen in the rows of a valid form set."""
+    """Return the targets that were chosen in the rows, as far as they could be read."""
     return [target for row in rows.forms if (target := row.target) is not None]
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from django.utils import timezone
 
-from sender.analytics.schedules import Attention, RunAccount
+from sender.analytics.schedules import Attention, RunAccount, RunOutcome
 from sender.models import RunTrigger, Schedule
 from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.local_time import UnknownZone, zone_named
 from sender.negotiation.selection import lines_of_tags
 from sender.negotiation.windows import InvalidWindows, parse_windows
-from sender.services import recurrence
+from sender.services import expectations, recurrence, uploads
 from sender.services.schedule_times import recurrence_of
 from sender.web.words import INSTANCES, without_paths
 
@@ -102,7 +102,11 @@ def notes(account: RunAccount, *, with_identifiers: bool) -> Iterator[str]:
     """Yield what is to be said of a run besides its outcome, one sentence or more each."""
     run = account.run
     if run.detail:
-        yield run.detail if with_identifiers else without_paths(run.detail)
+        yield uploads.in_words([run.detail])[0] if with_identifiers else without_paths(run.detail)
+    if _failed_for_strays(account):
+        files = max(account.strays)
+        hold = "1 file holds" if files == 1 else f"{files:,} files hold"
+        yield f"It failed only because {hold} no sendable instance; there was nothing else to send."
     if run.warning:
         began = "" if run.trigger == RunTrigger.CHECK else " before it began"
         yield f"Foreseen{began}: {run.warning}."
@@ -114,6 +118,13 @@ def notes(account: RunAccount, *, with_identifiers: bool) -> Iterator[str]:
     if run.listing:
         for rule, number in sorted(run.listing.excluded.items()):
             yield f"{number:,} file{'' if number == 1 else 's'} left out by rule: {rule}."
+
+
+def _failed_for_strays(account: RunAccount) -> bool:
+    """Tell whether a run failed for files that are no instances, and for nothing else."""
+    if account.outcome != RunOutcome.FAILED or not account.has_only_strays:
+        return False
+    return account.listing is None or not expectations.shortfalls(account.listing)
 
 
 def _closed_until(schedule: Schedule, now: datetime) -> str:

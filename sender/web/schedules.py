@@ -211,16 +211,21 @@ def _save(
     request: HttpRequest, found: Schedule | None, form: ScheduleForm, rows: Any
 ) -> Schedule | None:
     """Save what was written; what is wrong with it stands beside it afterwards."""
-    if not (form.is_valid() & rows.is_valid()):
-        return None
+    is_valid, are_valid = form.is_valid(), rows.is_valid()
     facts = form.facts(targets_of(rows), found.rules if found else {})
+    problems = keeping.problems_of(facts, found)
+    if not are_valid:
+        problems.pop("targets", None)
+    form.tell(problems)
+    if problems or not (is_valid and are_valid):
+        return None
     actor = request.user.get_username()
     try:
         if found is None:
             return keeping.add_schedule(facts, actor=actor)
         return keeping.change_schedule(found, facts, actor=actor)
     except keeping.InvalidSchedule as error:
-        form.take(error)
+        form.tell(error.problems)
     return None
 
 

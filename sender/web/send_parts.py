@@ -18,6 +18,7 @@ from sender.services.path_lists import PathList, read_path_list
 from sender.web.send_rules import lines_field, read_list
 
 LATEST_UPLOADS = 20
+MOST_PROBLEMS = 20
 
 
 class InstantInput(forms.DateTimeInput):
@@ -58,12 +59,15 @@ class SourcesForm(forms.Form):
         field.queryset = ready.filter(pk__in=[*latest, *chosen])
 
     def clean_sources(self) -> list[str]:
-        """Each line is a whole path: nobody knows where the web server runs."""
+        """Each line is a whole path that may be read: nobody knows where the web server runs."""
         lines = [line.strip() for line in self.cleaned_data["sources"].splitlines()]
         paths = [line for line in lines if line]
-        for path in paths:
-            if not os.path.isabs(path):
-                raise forms.ValidationError(f"{path}: write the whole path, from the root on.")
+        known = sources.Roots(sources.web_roots())
+        problems = [problem for path in paths if (problem := _problem_of(path, known))]
+        if problems[MOST_PROBLEMS:]:
+            problems[MOST_PROBLEMS:] = [f"{len(problems) - MOST_PROBLEMS} more can't be used."]
+        if problems:
+            raise forms.ValidationError(problems)
         return paths
 
     def clean(self) -> dict[str, Any]:
@@ -91,6 +95,17 @@ class SourcesForm(forms.Form):
         except (InvalidList, sources.InvalidSource) as error:
             self.add_error("path_file_here", str(error))
         return None
+
+
+def _problem_of(path: str, known: sources.Roots) -> str:
+    """Say why a path can't be a source; "" if it can."""
+    if not os.path.isabs(path):
+        return f"{path}: write the whole path, from the root on."
+    try:
+        known.resolve(path)
+    except sources.InvalidSource as error:
+        return str(error)
+    return ""
 
 
 def _list_here(path: str) -> PathList:

@@ -13,8 +13,10 @@ from sender.negotiation.selection import (
     InvalidSelection,
     Selection,
     parse_selection,
+    problems_of,
     tags_of_lines,
 )
+from sender.services import sending
 from sender.services.path_lists import LARGEST_LIST
 
 LONGEST_TEXT = 4_000_000
@@ -89,25 +91,23 @@ class RulesForm(forms.Form):
 
     def _selection(self, given: dict[str, Any], document: dict[str, Any]) -> Selection | None:
         try:
-            tags = tags_of_lines(_tag(line) for line in _lines(given.get("tags", "")))
+            document["tags"] = tags_of_lines(_tag(line) for line in _lines(given.get("tags", "")))
         except ValueError as error:
             self.add_error("tags", str(error))
-            return None
         for name in ("date_from", "date_to"):
             if given.get(name):
                 document[name] = given[name].isoformat()
-        for name, value in (*document.items(), ("tags", tags)):
-            try:
-                parse_selection({name: value})
-            except InvalidSelection as error:
-                self.add_error(name if name in self.fields else "uids", str(error))
-        if self.errors:
-            return None
+        for name, problem in problems_of(document).items():
+            self.add_error(name if name in self.fields else "uids", problem)
+        if not self.has_error("tags") and "tags" in document:
+            self._check_attributes(parse_selection({"tags": document["tags"]}))
+        return None if self.errors else parse_selection(document)
+
+    def _check_attributes(self, selection: Selection) -> None:
         try:
-            return parse_selection(document | {"tags": tags})
+            sending.check_attributes(selection)
         except InvalidSelection as error:
-            self.add_error("date_to", str(error))
-            return None
+            self.add_error("tags", str(error))
 
     def _listed_uids(self, given: dict[str, Any]) -> list[ListedUid]:
         found: list[ListedUid] = []

@@ -12,14 +12,16 @@ from django.utils import timezone
 
 from sender.analytics import outlook, studies
 from sender.analytics import sends as accounts
-from sender.models import Send, SendItem, SendState, StudyPart
+from sender.models import Listing, Send, SendItem, SendState, StudyPart
 from sender.models.sends import ENDED_STATES
+from sender.models.sources import CONFLICT
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import again, control, gate, waits
 from sender.web.access import may, needs
 from sender.web.control import OverrideForm
 from sender.web.exports import csv_response
 from sender.web.listings import findings_of
+from sender.web.words import INSTANCES, say_nothing_to_send
 
 PER_PAGE = 50
 TABS: dict[str, tuple[str, tuple[SendState, ...]]] = {
@@ -32,6 +34,7 @@ TABS: dict[str, tuple[str, tuple[SendState, ...]]] = {
     "failed": ("Not all sent", (SendState.PARTIAL, SendState.FAILED, SendState.ERRORED)),
 }
 STOPPED_POLLING = 286
+MOST_PICKS = 5
 
 
 @needs("read")
@@ -43,11 +46,13 @@ def sends(request: HttpRequest) -> HttpResponse:
         wanted = wanted.filter(state__in=TABS[tab][1])
     page = Paginator(wanted.order_by("-id"), PER_PAGE).get_page(request.GET.get("page"))
     listed = list(page.object_list)
+    rows = _with_counts(listed)
+    empty = _empty([send for send, counts in rows if not sum(counts.values())])
     states = dict(Send.objects.order_by().values_list("state").annotate(n=Count("id")))
     context = {
         "rows": [
-            (send, counts, sum(counts.values()) if send.planned_at else None)
-            for send, counts in _with_counts(listed)
+            (send, counts, sum(counts.values()) if send.planned_at else None, empty.get(send.pk))
+            for send, counts in rows
         ],
         "page": page,
         "tab": tab,
@@ -72,6 +77,22 @@ def _with_counts(listed: list[Send]) -> list[tuple[Send, dict[InstanceOutcome, i
             if row[f"n_{outcome.value}"]
         }
     return [(send, found[send.pk]) for send in listed]
+
+
+def _empty(without_rows: list[Send]) -> dict[int, str]:
+    """Return, by send, why there was nothing to send; only of those that succeeded."""
+    found = [send for send in without_rows if send.state == SendState.SUCCEEDED]
+    if not found:
+        return {}
+    wanted = Listing.objects.filter(pk__in=[send.listing_id for send in found])
+    excluded: dict[int, dict[str, int]] = dict(wanted.values_list("pk", "excluded"))
+    return {
+        send.pk: say_nothing_to_send(
+            excluded=sum(excluded.get(send.listing_id or 0, {}).values()),
+            already_there=send.already_there,
+        )
+        for send in found
+    }
 
 
 def _find(number: int) -> Send:
@@ -125,8 +146,10 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         groups = [group for group in groups if not accounts.names_a_file(group)]
     return context | {
         "progress": progress,
+        "empty": "" if progress.total else _empty([found]).get(found.pk, ""),
         "announced": int(progress.fraction * 10) * 10,
         "groups": groups,
+        "picks": _latest_picks(found, groups),
         "kinds": accounts.kinds(found),
         "studies": studies.summary_of(found),
         "at_work": at_work,
@@ -146,6 +169,13 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "can_retry": found.state in again.MAY_BE_RETRIED
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
     }
+
+
+def _latest_picks(found: Send, groups: list[accounts.FailureGroup]) -> list[Send]:
+    """Return the latest sends that were made for files of conflicts of a send."""
+    if all(group.reason != CONFLICT for group in groups):
+        return []
+    return [pick.send for pick in again.picks_of(found).values()][-MOST_PICKS:]
 
 
 def _held_until(closed: gate.Closed | None) -> datetime | None:
@@ -193,6 +223,8 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
     rows = list(wanted[: PER_PAGE + 1])
     statuses = {row.pk: row.status for row in rows[:PER_PAGE]}
     counts = accounts.progress(found).counts
+    conflicts = [row for row in rows if row.reason == CONFLICT]
+    picks = again.picks_of(found) if conflicts else {}
     context = {
         "send": found,
         "rows": rows[:PER_PAGE],
@@ -202,6 +234,8 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
         "following": rows[PER_PAGE - 1].position if len(rows) > PER_PAGE else "",
         "outcome": outcome,
         "reason": reason,
-        "outcomes": list(InstanceOutcome),
+        "outcomes": [(choice, INSTANCES[choice].word) for choice in INSTANCES],
+        "may_pick": bool(conflicts) and may(request.user, "operate"),
+        "picks": {row.pk: picks.get(row.file.path) for row in conflicts},
     }
     return render(request, "sender/send_instances.html", context)

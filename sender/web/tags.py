@@ -1,6 +1,6 @@
 """Template tags and filters: marks, names, numbers and times as pages show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +13,12 @@ from django.utils.safestring import SafeString
 
 from sender.analytics.overview import Strip
 from sender.analytics.schedules import RunOutcome
-from sender.analytics.sends import FailureGroup
+from sender.analytics.sends import AtWork, FailureGroup
 from sender.models import SendState
 from sender.negotiation import retry, sop_classes, stalls, syntaxes
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Verdict
 from sender.negotiation.stalls import Whose
+from sender.services import uploads
 from sender.web import words
 from sender.web.access import may
 
@@ -148,7 +149,13 @@ def why(reason: str) -> str:
 @register.filter
 def remark(text: str, sees_identifiers: bool) -> str:
     """Return what a send or a listing has to say, to whom source paths are for or not."""
-    return text if sees_identifiers else words.without_paths(text)
+    return uploads.in_words([text])[0] if sees_identifiers else words.without_paths(text)
+
+
+@register.filter
+def in_words(paths: Sequence[str]) -> list[str]:
+    """Return the sources of a send as people know them: an upload by its name."""
+    return uploads.in_words(paths)
 
 
 @register.filter
@@ -179,6 +186,12 @@ def outcome_badge(outcome: str) -> dict[str, Any]:
 def stall_badge(whose: Whose) -> dict[str, Any]:
     """Show who keeps an association waiting."""
     return {"mark": words.STALLS[whose]}
+
+
+@register.inclusion_tag("sender/_badge.html")
+def opening_badge(row: AtWork) -> dict[str, Any]:
+    """Show what an association waits for that is being opened for long."""
+    return {"mark": words.NO_ANSWER if row.is_proposed else words.NO_CONNECTION}
 
 
 @register.filter

@@ -158,6 +158,10 @@ STALLS: dict[Whose, Mark] = {
 }
 """Who keeps an association waiting."""
 
+NO_CONNECTION = Mark("No connection", "signal-slash", "warning")
+NO_ANSWER = Mark("No answer yet", "clock", "warning")
+"""What an association waits for that has not been opened for some time."""
+
 CONVERSIONS: dict[str, str] = {
     "none": "Sent unchanged",
     "convert": "Converted",
@@ -197,6 +201,13 @@ def say_remedy(group: FailureGroup) -> str:
     if group.outcome == InstanceOutcome.UNSENDABLE:
         return "Have a template propose it, then send again."
     return ""
+
+
+def say_nothing_to_send(*, excluded: int, already_there: int) -> str:
+    """Say why a send that succeeded has no rows."""
+    why = [f"{excluded:,} excluded by rule"] if excluded else []
+    why += [f"{already_there:,} there already"] if already_there else []
+    return f"Nothing to send: {', '.join(why)}" if why else "Nothing to send"
 
 
 _OF_OUTCOMES: dict[str, str] = {

@@ -39,6 +39,20 @@ def test_every_page_is_accessible_and_fits(theme: str, width: int, visitor: Visi
     assert problems == []
 
 
+@pytest.mark.parametrize("path", ["/sends/5/", "/sends/5/studies/?incomplete=1"])
+def test_what_can_be_done_about_a_row_is_in_reach_on_a_phone(path: str, visitor: Visitor) -> None:
+    visitor.sign_in("operator")
+    visitor.page.set_viewport_size({"width": 390, "height": 900})
+    visitor.go(path)
+    buttons = visitor.page.locator("td.act button")
+    expect(buttons.first).to_be_visible()
+    for button in buttons.all():
+        box = button.bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 390
+        assert box["height"] >= 24
+
+
 def test_the_sign_in_page_is_accessible(visitor: Visitor) -> None:
     visitor.go("/sign-in/")
     assert Axe().run(visitor.page).response["violations"] == []

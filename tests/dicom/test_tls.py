@@ -36,7 +36,7 @@ from tests.dicom.test_requestor import (
     say_nothing,
     well_behaved,
 )  # fmt: skip
-from tests.scripted_acceptor import Conversation, Script, acceptor
+from tests.scripted_acceptor import Conversation, Script, abort, acceptor
 
 AUTHORITY = trustme.CA()
 OTHER = trustme.CA()
@@ -158,6 +158,70 @@ def test_a_client_certificate_is_shown_where_it_is_asked_for(
         with_it = associate(peer.port, TlsSettings(ca_file, str(cert), str(key)))
         assert store(with_it) == [InstanceOutcome.SENT] * 3
     assert without.kind in (AssociationKind.TLS_FAILED, AssociationKind.CONNECTION_LOST)
+
+
+TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+
+
+def leave(conversation: Conversation) -> None:
+    conversation.read_pdu()
+
+
+def break_off(conversation: Conversation) -> None:
+    conversation.read_pdu()
+    conversation.reset()
+
+
+def begin_an_answer(conversation: Conversation) -> None:
+    conversation.read_pdu()
+    conversation.send(b"\x02\x00")
+
+
+def abort_at_once(conversation: Conversation) -> None:
+    conversation.read_pdu()
+    conversation.send(abort(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("script", "version", "with_ours", "is_told"),
+    [
+        (leave, TLS_1_3, False, True),
+        (break_off, TLS_1_3, False, True),
+        (leave, TLS_1_2, False, False),
+        (leave, TLS_1_3, True, False),
+        (begin_an_answer, TLS_1_3, False, False),
+        (abort_at_once, TLS_1_3, False, False),
+    ],
+)
+def test_a_peer_that_leaves_without_an_answer_may_miss_our_certificate(
+    script: Script,
+    version: ssl.TLSVersion,
+    with_ours: bool,
+    is_told: bool,
+    ca_file: str,
+    tmp_path: Path,
+) -> None:
+    context = server()
+    context.minimum_version = context.maximum_version = version
+    ours = tmp_path / "ours.pem"
+    AUTHORITY.issue_cert("sender.example").private_key_and_cert_chain_pem.write_to_path(str(ours))
+    settings = TlsSettings(ca_file, str(ours) if with_ours else "")
+    with acceptor(script, tls=context) as peer:
+        found = associate(peer.port, settings).outcome()
+    assert found.kind in (AssociationKind.CONNECTION_LOST, AssociationKind.ABORTED_BY_PEER)
+    assert ("may ask for a client certificate" in found.detail) is is_told
+
+
+def test_a_peer_that_asks_for_our_certificate_is_told_so_in_any_case(ca_file: str) -> None:
+    """Whether its alert or the end of the connection comes first is a matter of luck."""
+    context = server()
+    context.minimum_version = context.maximum_version = TLS_1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    AUTHORITY.configure_trust(context)
+    with acceptor(accept, tls=context) as peer:
+        found = associate(peer.port, TlsSettings(ca_file)).outcome()
+    assert found.kind in (AssociationKind.TLS_FAILED, AssociationKind.CONNECTION_LOST)
+    assert "client certificate" in found.detail or "certificate required" in found.detail
 
 
 def test_old_versions_of_tls_are_refused(ca_file: str) -> None:

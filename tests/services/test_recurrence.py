@@ -199,6 +199,7 @@ def test_once_needs_a_local_time(expression: str) -> None:
         ("6h", "2026-01-01 05:59", ["01-01 06:00", "01-01 12:00"]),
         ("1d12h", "2026-01-01 12:00", ["01-02 12:00", "01-04 00:00"]),
         ("90 m", "2026-01-01 00:00", ["01-01 01:30", "01-01 03:00"]),
+        ("2 hours 1 min", "2026-01-01 00:00", ["01-01 02:01", "01-01 04:02"]),
         # A day is 24 hours, whatever the clocks do on 2026-03-29.
         ("1d", "2026-03-28 00:00", ["03-29 00:00", "03-30 00:00"]),
     ],
@@ -217,6 +218,10 @@ def test_intervals_are_plain_elapsed_time(expression: str, after: str, runs: lis
         ("1.5h", "is no interval"),
         ("m", "is no interval"),
         ("2h1d", "is no interval"),
+        ("2 hours 1 day", "is no interval"),
+        ("1 month", "is no interval"),
+        ("5 minutess", "is no interval"),
+        ("hour", "is no interval"),
         ("0m", "from 1 minute to 366 days"),
         ("367d", "from 1 minute to 366 days"),
         ("9999999m", "from 1 minute to 366 days"),
@@ -250,6 +255,24 @@ def test_what_people_write_is_brought_into_one_form() -> None:
     )
     assert parse_recurrence("interval", "1D 12H", "UTC", ANCHOR).expression == "1d12h"
     assert parse_recurrence("once", "2026-06-01T20:00", "UTC").expression == "2026-06-01 20:00"
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("15 min", "15m"),
+        ("1 minute", "1m"),
+        ("90 Minutes", "90m"),
+        ("1 hour", "1h"),
+        ("2 HOURS", "2h"),
+        ("1 day", "1d"),
+        ("2 days", "2d"),
+        ("1 day 12 hours 5 min", "1d12h5m"),
+        ("1day12h", "1d12h"),
+    ],
+)
+def test_the_units_of_an_interval_may_be_written_out(written: str, kept: str) -> None:
+    assert parse_recurrence("interval", written, "UTC", ANCHOR).expression == kept
 
 
 def test_an_instant_needs_a_zone() -> None:

@@ -67,8 +67,8 @@ def test_a_schedule_is_written_in_one_form_with_an_audit_entry(
         ({"kind": "once", "expression": "2020-01-01 00:00"}, "expression", "past"),
         ({"zone": "Berlin"}, "zone", "Europe/Berlin"),
         ({"windows": "20:00"}, "windows", "no end"),
-        ({"rules": {"studies": ["abc"]}}, "rules", "no UID"),
-        ({"rules": {"colour": ["blue"]}}, "rules", "no rule colour"),
+        ({"rules": {"studies": ["abc"]}}, "studies", "no UID"),
+        ({"rules": {"colour": ["blue"]}}, "colour", "no rule colour"),
         ({"catch_up": "maybe"}, "catch_up", "not a valid choice"),
         ({"overlap": "maybe"}, "overlap", "not a valid choice"),
         ({"study_order": "random"}, "study_order", "not a valid choice"),
@@ -153,6 +153,8 @@ def test_a_change_of_the_interval_counts_anew_and_another_change_does_not(
     schedule = factories.schedule(folder, pacs, kind="interval", expression="1h", anchor=first)
     change(schedule, anchor=None, note="x")
     assert schedule.anchor == first
+    change(schedule, anchor=None, expression="1 hour")
+    assert (schedule.anchor, schedule.expression) == (first, "1h")
     change(schedule, anchor=None, expression="2h")
     assert schedule.anchor is not None
     assert schedule.anchor > first

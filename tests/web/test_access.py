@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 
+from dicomsite.logs import LineFormatter
 from sender.models import (
     ROLES,
     Association,
@@ -219,6 +220,26 @@ def test_a_form_without_its_token_is_refused(people: dict[str, object]) -> None:
 def test_a_refusal_names_the_roles_that_may(as_role: Callable[[str], Client]) -> None:
     page = as_role("operator").get(reverse("destination_add")).content.decode()
     assert "This needs the role administrator." in page
+
+
+def test_a_refusal_is_one_line_of_the_log_without_what_was_asked(
+    as_role: Callable[[str], Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    as_role("operator").get(reverse("destination_add"), {"name": "MEIER^ANNA"})
+    (line,) = caplog.text.splitlines()
+    assert line.startswith("WARNING")
+    assert line.endswith("Refused: GET /destinations/add/ by operator, needs the right: configure")
+
+
+def test_a_path_makes_no_second_line_of_the_log(
+    as_role: Callable[[str], Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.setFormatter(LineFormatter("{message}", style="{"))
+    assert as_role("viewer").get("/no%0AWARNING%20such%1b/page").status_code == 404
+    assert as_role("viewer").get("/studies/1%0D%0A2%e2%80%a8/").status_code == 403
+    unknown, refused = caplog.text.splitlines()
+    assert r"/no\nWARNING such\x1b/page" in unknown
+    assert r"GET /studies/1\x0d\x0a2\x2028/ by viewer" in refused
 
 
 def test_a_view_without_a_right_is_refused(as_role: Callable[[str], Client]) -> None:

@@ -78,6 +78,13 @@ def running(send: Send, **facts: object) -> Send:
     return send
 
 
+def badges(page: str) -> list[str]:
+    """Return the words of the badges beside the associations at work."""
+    section = page.partition('id="at-work"')[2].partition("</section>")[0]
+    found = re.findall(r'<span class="badge [^>]*>(.*?)</span>', section, re.DOTALL)
+    return [re.sub(r"<svg.*?</svg>", "", badge, flags=re.DOTALL).strip() for badge in found]
+
+
 def test_a_running_send_shows_its_associations_and_whose_a_stall_is(
     as_role: SignIn, send: Send
 ) -> None:
@@ -91,15 +98,18 @@ def test_a_running_send_shows_its_associations_and_whose_a_stall_is(
     open_now.update(started_at=timezone.now() - timedelta(seconds=60))
     page = text(as_role("viewer"), address)
     assert re.search(r"No connection for 6\d\.\d s: the peer, or the network to it,", page)
+    assert badges(page) == ["No connection"]
     open_now.update(request=b"\x01")
     page = text(as_role("viewer"), address)
     assert re.search(r"has not answered the proposal, 6\d\.\d s after the start", page)
+    assert badges(page) == ["No answer yet"]
     open_now.update(answer=b"\x02")
     assert "It moves." in text(as_role("viewer"), address)
     since = timezone.now() - timedelta(seconds=90)
     open_now.update(stall=Whose.NETWORK.value, stalled_since=since)
     page = text(as_role("viewer"), address)
     assert "The network does not deliver" in page
+    assert badges(page) == ["Network"]
     assert re.search(r"For 9\d\.", page), "a busy machine may take some seconds"
     assert since.isoformat() in page
     assert "It moves." not in page
@@ -484,7 +494,7 @@ def test_a_send_that_a_command_ran_says_that_nobody_works_on_it(
 
 def test_one_file_of_a_conflict_is_picked(as_role: SignIn, send: Send) -> None:
     client = as_role("operator")
-    path = next(sources.sample_folder().rglob("CT_small.dcm"))
+    path = next(sources.sample_folder().rglob("CT_small.dcm")).resolve()
     SendItem.objects.filter(send=send, reason="odd").update(
         outcome="unsendable", reason="conflict", batch=None
     )
@@ -498,9 +508,22 @@ def test_one_file_of_a_conflict_is_picked(as_role: SignIn, send: Send) -> None:
     made = client.post(f"/sends/{send.pk}/pick/", {"item": item.pk})
     picked = Send.objects.get(again_of=send)
     assert made.headers["Location"] == f"/sends/{picked.pk}/"
-    assert picked.sources == [str(path.resolve())]
+    assert picked.sources == [str(path)]
     assert picked.destination == send.destination
     assert "one of the files of a conflict was picked" in text(client, f"/sends/{picked.pk}/")
+    listed = listed.replace("&amp;", "&")
+    for page in (f"/sends/{send.pk}/", listed):
+        for role in ("operator", "auditor"):
+            assert f'Picked: <a href="/sends/{picked.pk}/">' in text(as_role(role), page)
+    assert "Send this one" not in text(client, listed)
+    answer = client.post(f"/sends/{send.pk}/pick/", {"item": item.pk}, follow=True)
+    assert f"Send {picked.pk} was made for this file already." in answer.content.decode()
+    Send.objects.filter(pk=picked.pk).update(state="failed")
+    assert f"send {picked.pk}</a>" in text(client, listed)
+    assert "Send this one" in text(client, listed)
+    factories.send_item(picked, position=1, uid="1.2.3.3", outcome=InstanceOutcome.SENT)
+    Send.objects.filter(pk=picked.pk).update(state="partial")
+    assert "Send this one" not in text(client, listed)
     other = send.items.exclude(pk=item.pk).first()
     assert other is not None
     for wrong in (other.pk, "", "x"):

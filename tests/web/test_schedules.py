@@ -21,6 +21,7 @@ from sender.models import (
     Send,
     SendState,
 )
+from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import schedules
 from tests import factories
 
@@ -379,3 +380,33 @@ def test_priority_and_attempts_are_words(as_role: SignIn, nightly: Schedule) -> 
     page = text(as_role("viewer"), f"/schedules/{nightly.pk}/")
     assert "<dd>Urgent: overtakes others at the next batch</dd>" in page
     assert "<dd>only one</dd>" in page
+
+
+def test_a_run_that_failed_for_stray_files_alone_says_so(
+    as_role: SignIn, nightly: Schedule
+) -> None:
+    said = "It failed only because {} no sendable instance; there was nothing else to send."
+    run = run_of(nightly)
+    send = send_of(run, SendState.FAILED)
+    one, two = (said.format(files) for files in ("1 file holds", "2 files hold"))
+    pages = (f"/schedules/{nightly.pk}/runs/{run.pk}/", f"/schedules/{nightly.pk}/", "/")
+    factories.send_item(send, position=1, uid="", outcome=InstanceOutcome.UNSENDABLE)
+    assert all(one in text(as_role("viewer"), page) for page in pages)
+    factories.send_item(send, position=2, uid="", path="/x/y", outcome=InstanceOutcome.UNSENDABLE)
+    assert all(two in text(as_role("viewer"), page) for page in pages)
+    Listing.objects.update(
+        expected=[{"level": "source", "uid": "/gone", "instances": None, "found": 0}]
+    )
+    assert "failed only" not in text(as_role("viewer"), pages[0])
+    Listing.objects.update(expected=[])
+    factories.send_item(send, position=3, uid="1.2.3", outcome=InstanceOutcome.UNSENDABLE)
+    assert "failed only" not in text(as_role("viewer"), pages[0])
+
+
+def test_a_run_whose_send_could_not_be_planned_has_a_page(
+    as_role: SignIn, nightly: Schedule
+) -> None:
+    run = run_of(nightly, detail="odd")
+    send_of(run, SendState.FAILED)
+    Send.objects.update(planned_at=datetime(2026, 11, 24, 20, tzinfo=UTC), detail="odd")
+    assert "odd" in text(as_role("viewer"), f"/schedules/{nightly.pk}/runs/{run.pk}/")

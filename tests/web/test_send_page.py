@@ -13,6 +13,7 @@ from sender.models import (
     AssociationAttempt,
     Hold,
     InstanceAttempt,
+    Listing,
     Send,
     SendBatch,
     SendItem,
@@ -189,3 +190,70 @@ def test_the_list_counts_rows_as_the_page_of_a_send_does(as_role: SignIn, send: 
     assert f"of {rows} rows settled" in re.sub("<[^>]+>", "", text(client, f"/sends/{send.pk}/"))
     Send.objects.filter(pk=send.pk).update(planned_at=None)
     assert '<td class="number">–</td>' in text(client, "/sends/")
+
+
+def test_what_was_there_already_stays_told(as_role: SignIn, send: Send) -> None:
+    page = f"/sends/{send.pk}/"
+    Send.objects.update(only_new=True)
+    assert "there already" not in text(as_role("viewer"), page)
+    Send.objects.update(already_there=1)
+    assert "1 instance was there already and left out." in text(as_role("viewer"), page)
+    Send.objects.update(already_there=2000, state="running")
+    assert "2,000 instances were there already and left out." in text(as_role("viewer"), page)
+
+
+def test_outcomes_are_chosen_by_the_words_of_their_badges(as_role: SignIn, send: Send) -> None:
+    page = text(as_role("auditor"), f"/sends/{send.pk}/instances/?outcome=unsendable")
+    options = re.findall(r'<option value="(\w*)"(?: selected)?>([^<]*)</option>', page)
+    assert options == [
+        ("", "All"),
+        ("sent", "Sent"),
+        ("warning", "Warning"),
+        ("failed", "Failed"),
+        ("unsendable", "Not sent"),
+        ("unknown", "Unknown"),
+        ("cancelled", "Cancelled"),
+        ("pending", "To send"),
+    ]
+    assert '<option value="unsendable" selected>' in page
+
+
+@pytest.mark.parametrize(
+    ("address", "button"),
+    [("", "Retry"), ("studies/", "Retry"), ("instances/", "Send this one")],
+)
+def test_what_can_be_done_about_a_row_stands_in_a_column_of_its_own(
+    address: str, button: str, as_role: SignIn, send: Send
+) -> None:
+    """Which stays in sight on a phone (concordat.css)."""
+    if address == "instances/":
+        send.items.update(outcome="unsendable", reason="conflict")
+    page = text(as_role("operator"), f"/sends/{send.pk}/{address}")
+    assert re.search(rf'<td class="act"><form(?:(?!</td>).)*{button}', page, re.DOTALL)
+    assert 'class="act"' not in text(as_role("auditor"), f"/sends/{send.pk}/{address}")
+
+
+@pytest.mark.parametrize(
+    ("excluded", "there", "said"),
+    [
+        ({"file name": 3, "modality": 1997}, 0, "Nothing to send: 2,000 excluded by rule"),
+        ({}, 4, "Nothing to send: 4 there already"),
+        ({"file name": 1}, 4, "Nothing to send: 1 excluded by rule, 4 there already"),
+    ],
+)
+def test_a_send_without_a_row_says_that_there_was_nothing_to_send(
+    excluded: dict[str, int], there: int, said: str, as_role: SignIn, send: Send
+) -> None:
+    client = as_role("viewer")
+    pages = ("/sends/", f"/sends/{send.pk}/")
+    Listing.objects.update(excluded=excluded)
+    Send.objects.update(already_there=there, state="succeeded")
+    assert all("Nothing to send" not in text(client, page) for page in pages), "it has rows"
+    send.items.all().delete()
+    send.parts.all().delete()
+    for page in pages:
+        assert said in text(client, page)
+        assert "Succeeded" in text(client, page)
+    assert "0.0 %" not in text(client, pages[1])
+    Send.objects.update(state="cancelled")
+    assert all("Nothing to send" not in text(client, page) for page in pages)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
-from sender.models import Listing, Send, Upload
+from sender.models import ContextTemplate, Destination, Listing, ScheduleRun, Send, Upload
 from sender.services import upload_passes, uploads
+from tests import factories
 from tests.archives import entry, zipped
 
 SignIn = Callable[[str], Client]
@@ -156,3 +158,48 @@ def test_an_upload_that_a_send_needs_is_not_deleted(as_role: SignIn, destination
     response = client.post(f"/uploads/{upload.pk}/delete/", follow=True)
     assert "still needs it" in response.content.decode()
     assert Path(upload.path).exists()
+
+
+def test_an_upload_is_called_by_its_name_wherever_sources_are_told(
+    as_role: SignIn, destination: Destination, settings: Settings
+) -> None:
+    client = as_role("operator")
+    post(client, ("a.dcm", b"one"), name="Study <5>")
+    upload = Upload.objects.get()
+    settings.SOURCE_ROOTS = [uploads.folder()]
+    nightly = factories.schedule(upload.path, destination)
+    listing = Listing.objects.create(
+        sources=[upload.path, f"{upload.path}/000001-a.dcm", "/data/x"],
+        state="failed",
+        detail=f"{upload.path} holds no files.",
+        expected=[{"level": "source", "uid": upload.path, "instances": None, "found": 0}],
+        finished_at=timezone.now(),
+    )
+    send = Send.objects.create(
+        destination=destination,
+        template_version=ContextTemplate.objects.get(name="Derived from files").newest,
+        requested_by="test",
+        state="failed",
+        listing=listing,
+        detail=f"{upload.path} holds no files.",
+    )
+    run = ScheduleRun.objects.create(
+        schedule=nightly, intended_at=timezone.now(), trigger="time", state="failed",
+        detail=f"{upload.path} holds no files.", listing=listing,
+    )  # fmt: skip
+    pages = [
+        f"/sends/{send.pk}/",
+        f"/listings/{listing.pk}/",
+        f"/schedules/{nightly.pk}/",
+        f"/schedules/{nightly.pk}/runs/{run.pk}/",
+    ]
+    for address in pages:
+        page = client.get(address).content.decode()
+        assert "upload “Study &lt;5&gt;”" in page, address
+        assert upload.folder not in page, address
+    page = client.get(pages[0]).content.decode()
+    assert "<code>upload “Study &lt;5&gt;”/000001-a.dcm</code>, <code>/data/x</code>" in page
+    assert "upload “Study &lt;5&gt;” holds no files." in page
+    Upload.objects.all().delete()
+    assert "a deleted upload holds no files." in client.get(pages[0]).content.decode()
+    assert "upload" not in as_role("viewer").get(f"/sends/{send.pk}/progress/").content.decode()

@@ -10,7 +10,6 @@ from sender.models import AssociationScope, Destination
 from sender.services.destinations import (
     DestinationFacts,
     InvalidDestination,
-    NameTaken,
     add_destination,
 )
 
@@ -68,8 +67,6 @@ class Command(ConcordatCommand):
         facts = DestinationFacts(**{name: options[name] for name in names if name in options})
         try:
             destination = add_destination(facts, actor=self.actor, confirmed=True)
-        except NameTaken as error:
-            raise CommandError(str(error)) from error
         except InvalidDestination as error:
             raise CommandError(str(error)) from error
         self.say(f"Destination {destination.name} was added.")
