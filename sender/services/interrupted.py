@@ -8,6 +8,7 @@ from django.db.models import Count, Sum
 from sender.dicom import upper_layer
 from sender.models import AssociationAttempt, InstanceAttempt
 from sender.models.reading import proposal_of
+from sender.negotiation import codes
 from sender.negotiation.outcomes import (
     AssociationKind,
     AssociationOutcome,
@@ -37,9 +38,8 @@ def outcome_of(attempt: AssociationAttempt) -> AssociationOutcome:
         traffic=_recorded_traffic(attempt.uid),
         pdus=tuple(pdus),
     )
-    if answer[:1] != bytes((upper_layer.ASSOCIATE_AC,)):
-        return outcome
-    return _with_acceptance(replace(outcome, phase=Phase.NEGOTIATION), answer)
+    read = _ANSWERS.get(answer[0]) if answer else None
+    return read(replace(outcome, phase=Phase.NEGOTIATION), answer) if read else outcome
 
 
 def _recorded_traffic(uid: UUID) -> tuple[ContextTraffic, ...]:
@@ -77,3 +77,29 @@ def _with_acceptance(outcome: AssociationOutcome, answer: bytes) -> AssociationO
         peer=acceptance.peer,
         pdus=pdus,
     )
+
+
+def _with_rejection(outcome: AssociationOutcome, answer: bytes) -> AssociationOutcome:
+    """Return what an association was with the A-ASSOCIATE-RJ that was saved: it ended with it.
+
+    Of one that can't be decoded nothing is known but that the sender vanished.
+    """
+    try:
+        found = upper_layer.parse_rejection(answer)
+    except upper_layer.Undecodable:
+        return outcome
+    said = codes.say_rejection(found.result, found.source, found.reason)
+    return replace(
+        outcome,
+        kind=AssociationKind.REJECTED,
+        rejection=found,
+        detail=f"The peer rejected the association: {said}. Then the sender vanished.",
+        pdus=(*outcome.pdus, RawPdu("A-ASSOCIATE-RJ", False, answer)),
+    )
+
+
+_ANSWERS = {
+    upper_layer.ASSOCIATE_AC: _with_acceptance,
+    upper_layer.ASSOCIATE_RJ: _with_rejection,
+}
+"""By the type of a PDU, what is made of it."""
