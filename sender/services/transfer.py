@@ -18,7 +18,7 @@ from sender.negotiation import retry
 from sender.negotiation.matching import Choice
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import RetryDecision
-from sender.services import outgoing, parked, passages, recording, sending
+from sender.services import outgoing, parked, passages, recording, recovery, sending
 from sender.services.associating import Errand, associate, record_refusal
 from sender.services.conversions import Conversions, prepare
 from sender.services.journal import Journal
@@ -148,7 +148,7 @@ def _work(
     """Serve batches in the open association; every result is committed when this returns."""
     run, keeper = _begin(passage, batch, lease), passages.Keeper(passage)
     try:
-        with passage.opened:
+        with passage.opened, recovery.reading_back(batch.owner):
             _begin_transfer(passage)
             passage.tenure.companion = keeper.beat
             while _serve(passage, run, items):
