@@ -26,7 +26,7 @@ from sender.services.journal import Remains
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import is_dead
 from sender.services.patience import OUTAGES, persist
-from sender.services.results import Change, Tried, change_of, write_changes
+from sender.services.results import Change, Tried, change_of, new_jitter, write_changes
 from sender.services.vigil import ENDED, WATCH
 
 logger = logging.getLogger(__name__)
@@ -215,11 +215,12 @@ def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
     }
     if is_open:
         recording.record_instances(remains.attempt, list(results.values()))
+    jitter = new_jitter()
     changes = [
         Change(
             result.item_id,
             pending[result.item_id][0],
-            change_of(batch.send, pending[result.item_id][1], result),
+            change_of(batch.send, pending[result.item_id][1], result, jitter=jitter),
         )
         for result in results.values()
         if result.item_id in pending

@@ -1,11 +1,12 @@
 """What follows for a batch once its association has ended: done, later, given up, isolated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max, QuerySet
 from django.utils import timezone
@@ -18,7 +19,7 @@ from sender.negotiation.retry import RetryDecision
 from sender.services import gate, holds, limits, sending, tallies
 from sender.services.doubts import in_doubt
 from sender.services.leases import BatchLease, extend_batch
-from sender.services.results import due_at
+from sender.services.results import due_at, new_jitter
 
 CHUNK = 500
 ALONE_RULES = tuple(rule for rule, decision in retry.RULES.items() if decision.isolate)
@@ -122,7 +123,7 @@ def _put_off(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
     association more, and counts for nothing.
     """
     failures = batch.failures + 1
-    due = due_at(failure.decision, failures)
+    due = due_at(failure.decision, failures, new_jitter())
     if failure.decision.breaker and gate.works_beside(batch.destination_id, failure.attempt):
         failures = batch.failures
     elif failure.decision.breaker:
@@ -230,7 +231,7 @@ def close_batch(
     if pending:
         changes = {
             "state": BatchState.READY,
-            "next_attempt_at": _next_attempt(pending, due or now),
+            "next_attempt_at": _next_attempt(pending, due or now, is_put_off=due is not None),
         }
         if Send.objects.filter(pk=batch.send_id, state=SendState.CANCELLING).exists():
             changes = {"state": BatchState.CANCELLED}
@@ -303,7 +304,30 @@ def _last_number(send_id: int) -> int:
     return int(SendBatch.objects.filter(send_id=send_id).aggregate(n=Max("number"))["n"])
 
 
-def _next_attempt(pending: Sequence[_Pending], earliest: datetime) -> datetime:
-    """Return when something of the batch is due: now for untried items, else the first retry."""
-    retries = [item.retry_at for item in pending if item.retry_at is not None]
-    return earliest if len(retries) < len(pending) else max(earliest, min(retries))
+def _next_attempt(pending: Sequence[_Pending], earliest: datetime, *, is_put_off: bool) -> datetime:
+    """Return when something of the batch is due: now for untried items, else the first retries.
+
+    Args:
+        is_put_off: its association carried nothing; if that is over, all that is due may go.
+    """
+    retries = {item.item_id: item.retry_at for item in pending if item.retry_at is not None}
+    if len(retries) < len(pending):
+        return earliest
+    first = max(earliest, min(retries.values()))
+    if is_put_off and first == earliest:
+        return first
+    ready = {item.rule for item in pending if retries[item.item_id] <= first}
+    return first if ready & retry.AT_ONCE else _together(retries, first)
+
+
+def _together(retries: Mapping[int, datetime], first: datetime) -> datetime:
+    """Let items wait for those that are due soon after; return when they are due then.
+
+    Else many would have an association of their own.
+    """
+    latest = first + timedelta(seconds=retry.TOGETHER_UNITS * settings.RETRY_BASE_SECONDS)
+    due = max([first, *(at for at in retries.values() if at <= latest)])
+    if due > first:
+        early = {item_id for item_id, at in retries.items() if at < due}
+        SendItem.objects.filter(pk__among=early).update(retry_at=due)
+    return due

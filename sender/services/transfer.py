@@ -277,7 +277,7 @@ def _take_result(
         change = change_of_interrupted(result)
     else:
         before = Tried(item.attempts, item.rule)
-        change = change_of(run.send, before, result, parallel=passage.in_use)
+        change = change_of(run.send, before, result, jitter=run.jitter, parallel=passage.in_use)
     run.changes.append(Change(item.item_id, item.part_id, change))
     outgoing.bar(run, item, change)
     if not run.journal.note(result):
