@@ -23,6 +23,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import parse_selection
 from sender.services import expectations, holds, sending, tallies, tickets
 from sender.services.audit import write_entry
+from sender.services.locks import lock_batches
 from sender.services.sending import SendOrder, WrongState
 
 NOT_ARRIVED = frozenset({InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN})
@@ -133,6 +134,7 @@ def retry_some(send: Send, actor: str, subset: Subset) -> int:
             before its plan was complete.
     """
     with transaction.atomic():
+        holds.try_now(send.destination_id)
         count = take_up(send, subset, takes_cancelled=True)
         if not count:
             raise WrongState(f"Nothing in send {send.pk} that could be tried again is like that.")
@@ -142,7 +144,6 @@ def retry_some(send: Send, actor: str, subset: Subset) -> int:
             subject=str(send.pk),
             facts={"instances": count, **subset.facts},
         )
-        holds.try_now(send.destination_id)
     send.refresh_from_db()
     return count
 
@@ -163,7 +164,7 @@ def take_up(send: Send, subset: Subset, *, takes_cancelled: bool = False) -> int
     found = Send.objects.select_for_update(no_key=True).get(pk=send.pk)
     _check(found, items, takes_cancelled=takes_cancelled)
     # Locked, so that nothing more of them fails, and none is closed, before they are opened again.
-    list(send.batches.order_by("pk").select_for_update(no_key=True).values_list("pk"))
+    lock_batches(send.batches.all())
     batches = list(items.order_by().values_list("batch_id", flat=True).distinct())
     count = sum(
         tallies.change_rows(items, before, InstanceOutcome.PENDING, **_afresh(before))

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from django.utils import timezone
 
 from sender.models import BatchState, Destination, Send, SendBatch, SendItem, SendState
+from sender.models.sends import OPEN_BATCHES
 from sender.negotiation import retry
 from sender.negotiation.outcomes import AssociationOutcome, InstanceOutcome
 from sender.negotiation.pacing import Rejected
@@ -19,6 +20,7 @@ from sender.negotiation.retry import RetryDecision
 from sender.services import gate, holds, limits, sending, tallies
 from sender.services.doubts import in_doubt
 from sender.services.leases import BatchLease, extend_batch
+from sender.services.locks import lock_batches, lock_destination
 from sender.services.results import due_at, new_jitter
 
 CHUNK = 500
@@ -79,10 +81,12 @@ def interrupt_batch(batch: SendBatch, lease: BatchLease, *, acknowledged: int) -
 def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
     """Put the batch off after an association that carried nothing, hold it, or give it up."""
     decision, failures = failure.decision, batch.failures + 1
+    is_tried_again = decision.retry and failures <= allowed_attempts(batch.send, decision)
     with transaction.atomic():
+        _lock(batch, failure, is_given_up=not is_tried_again)
         if not extend_batch(lease):
             return
-        if decision.retry and failures <= allowed_attempts(batch.send, decision):
+        if is_tried_again:
             _put_off(batch, lease, failure)
         elif failure.concerns_all and _hold(batch, lease, failure):
             close_batch(batch, lease, failures=0, failure=failure)
@@ -95,6 +99,28 @@ def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> N
         holds.end_idle(batch.send.destination)
     for send_id in ended:
         sending.finish_if_done(send_id)
+
+
+def _lock(batch: SendBatch, failure: Failure, *, is_given_up: bool) -> None:
+    """Lock all that may be changed when an association fails, in the order of locks.py."""
+    concerned = Q(pk=batch.pk)
+    if failure.concerns_all:
+        lock_destination(batch.destination_id)
+        concerned |= Q(pk__in=_open_batches_of_counted(batch.destination_id))
+    if failure.concerns_all and is_given_up:
+        concerned |= Q(send_id=batch.send_id, state__in=OPEN_BATCHES)
+    lock_batches(SendBatch.objects.filter(concerned))
+
+
+def _open_batches_of_counted(destination_id: int) -> QuerySet[SendBatch, int]:
+    """Return the batches, by their ids, of sends that others' failures count for."""
+    counted = SendBatch.objects.filter(
+        destination_id=destination_id,
+        state__in=OPEN_BATCHES,
+        send__retries__isnull=False,
+        send__inline=False,
+    )
+    return counted.order_by().values_list("pk", flat=True)
 
 
 def allowed_attempts(send: Send, decision: RetryDecision) -> int:
@@ -111,6 +137,7 @@ def allowed_attempts(send: Send, decision: RetryDecision) -> int:
 def refuse_send(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
     """Give up all that is left of a send, beginning with a batch that was claimed."""
     with transaction.atomic():
+        lock_batches(SendBatch.objects.filter(send_id=batch.send_id, state__in=OPEN_BATCHES))
         _give_up_send(batch.send_id, failure)
         _fail_items(SendItem.objects.filter(batch=batch), failure)
         close_batch(batch, lease, failures=batch.failures, failure=failure)
@@ -150,6 +177,7 @@ def _hold(batch: SendBatch, lease: BatchLease, failure: Failure) -> bool:
     return not batch.send.inline and batch.send.retries is None
 
 
+@transaction.atomic
 def spend_others(destination: Destination, failure: Failure, *, send_id: int = 0) -> set[int]:
     """Count a failure for the other sends whose number of retries was asked for; give some up.
 
@@ -161,6 +189,8 @@ def spend_others(destination: Destination, failure: Failure, *, send_id: int = 0
     """
     if not failure.concerns_all:
         return set()
+    lock_destination(destination.pk)
+    lock_batches(SendBatch.objects.filter(pk__in=_open_batches_of_counted(destination.pk)))
     now = timezone.now()
     waiting = holds.waiting_batches(destination.pk).filter(
         send__retries__isnull=False, next_attempt_at__lte=now
