@@ -130,7 +130,7 @@ def failure_groups(send: Send) -> list[FailureGroup]:
         .annotate(instances=Count("id"), retriable=Count("batch_id"), attempts=Max("attempts"))
         .order_by("-instances", "outcome", "reason")
     )
-    groups = [_group(**row) for row in rows[:50]]
+    groups = [_group(send, **row) for row in rows[:50]]
     unreadable = StudyPart.objects.filter(send=send, kind__sop_class_uid="").aggregate(
         n=Sum("unsendable", default=0)
     )["n"]
@@ -139,8 +139,9 @@ def failure_groups(send: Send) -> list[FailureGroup]:
     return groups
 
 
-def _group(*, outcome: str, retriable: int, **facts: Any) -> FailureGroup:
-    final = outcome in (InstanceOutcome.WARNING, InstanceOutcome.CANCELLED)
+def _group(send: Send, *, outcome: str, retriable: int, **facts: Any) -> FailureGroup:
+    is_lost = outcome == InstanceOutcome.CANCELLED and not send.is_wholly_planned
+    final = is_lost or outcome == InstanceOutcome.WARNING
     return FailureGroup(outcome=outcome, retriable=0 if final else retriable, **facts)
 
 

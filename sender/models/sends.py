@@ -68,14 +68,14 @@ SEND_TRANSITIONS: dict[SendState, frozenset[SendState]] = {
     SendState.PARTIAL: frozenset({SendState.QUEUED}),
     SendState.FAILED: frozenset({SendState.QUEUED}),
     SendState.ERRORED: frozenset({SendState.QUEUED}),
-    SendState.CANCELLED: frozenset(),
+    SendState.CANCELLED: frozenset({SendState.QUEUED}),
 }
 
 BATCH_TRANSITIONS: dict[BatchState, frozenset[BatchState]] = {
     BatchState.READY: frozenset({BatchState.RUNNING, BatchState.CANCELLED, BatchState.DONE}),
     BatchState.RUNNING: frozenset({BatchState.READY, BatchState.DONE, BatchState.CANCELLED}),
     BatchState.DONE: frozenset({BatchState.READY}),
-    BatchState.CANCELLED: frozenset(),
+    BatchState.CANCELLED: frozenset({BatchState.READY}),
 }
 
 
@@ -170,6 +170,11 @@ class Send(models.Model):
     @property
     def is_ended(self) -> bool:
         return self.state in ENDED_STATES
+
+    @property
+    def is_wholly_planned(self) -> bool:
+        """Whether all its rows were written: only then its plan is described."""
+        return self.planned_at is not None and bool(self.plan)
 
     @property
     def allowed_retries(self) -> int:

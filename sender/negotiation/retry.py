@@ -22,6 +22,8 @@ LONGEST_DELAY = 60.0
 """An hour, at the default base of 60 s."""
 PROBE_UNITS = 15.0
 """Between the negotiations that ask whether a paused destination is mended, in base delays."""
+TOGETHER_UNITS = 0.5
+"""Instances of a batch that are due so soon after the first wait for each other, in base delays."""
 DEFAULT_BASE_SECONDS = 60.0
 JITTER = 0.2
 
@@ -172,6 +174,8 @@ ASKED_AGAIN = _again(
     "again.",
     (0.0,),
 )
+AT_ONCE = frozenset(decision.rule for decision in RULES.values() if decision.delays[:1] == (0.0,))
+"""Rules of instances that wait for no others, however soon those are due."""
 UNANSWERED = frozenset({UNKNOWN.rule, UNKNOWN_TWICE.rule, INTERRUPTED.rule, ASKED_AGAIN.rule})
 """Rules of instances that wait for another attempt though the peer may hold them already."""
 

@@ -23,14 +23,14 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import parse_selection
 from sender.services import expectations, holds, sending, tallies, tickets
 from sender.services.audit import write_entry
+from sender.services.locks import lock_batches
 from sender.services.sending import SendOrder, WrongState
 
 NOT_ARRIVED = frozenset({InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN})
-MAY_RETRY = NOT_ARRIVED | {InstanceOutcome.UNSENDABLE}
+MAY_RETRY = NOT_ARRIVED | {InstanceOutcome.UNSENDABLE, InstanceOutcome.CANCELLED}
 _GOES_ON = (SendState.QUEUED, SendState.RUNNING, SendState.PAUSED)
 _AGAIN = (SendState.PARTIAL, SendState.FAILED, SendState.ERRORED)
-MAY_BE_RETRIED = frozenset({*_GOES_ON, *_AGAIN})
-"""States of sends of which something can be tried again."""
+_GOES_ON_OR_AGAIN = frozenset({*_GOES_ON, *_AGAIN})
 _FRESH: dict[str, object] = {
     "attempts": 0,
     "retry_at": None,
@@ -53,8 +53,8 @@ class Subset:
     """A part of a send's rows; None: whatever it is.
 
     Attributes:
-        outcomes: of failed, unknown and unsendable; rows that no plan ever put into an association
-            (conflicts, files that hold no instance) can't be retried.
+        outcomes: of failed, unknown, unsendable and cancelled; rows that no plan ever put into an
+            association (conflicts, files that hold no instance) can't be retried.
         study: Study Instance UID, "" for rows without one.
         sop_class, transfer_syntax: UIDs, as stored.
     """
@@ -96,9 +96,21 @@ class Subset:
         )
 
 
+def is_retriable(send: Send) -> bool:
+    """Tell whether something of a send can be tried again, if it did not arrive.
+
+    Of one that was cancelled, once it was planned; else nobody knows what it was to send.
+    """
+    is_cancelled = send.state == SendState.CANCELLED
+    return send.is_wholly_planned if is_cancelled else send.state in _GOES_ON_OR_AGAIN
+
+
 def retriable_studies(send: Send, uids: Sequence[str]) -> set[str]:
     """Return those of some studies of which something may be tried again."""
-    rows = SendItem.objects.filter(part=OuterRef("pk"), batch__isnull=False, outcome__in=MAY_RETRY)
+    lost = frozenset() if send.is_wholly_planned else {InstanceOutcome.CANCELLED}
+    rows = SendItem.objects.filter(
+        part=OuterRef("pk"), batch__isnull=False, outcome__in=MAY_RETRY - lost
+    )
     parts = StudyPart.objects.filter(Exists(rows), send=send, study_instance_uid__in=uids)
     return set(parts.order_by().values_list("study_instance_uid", flat=True))
 
@@ -118,10 +130,12 @@ def retry_some(send: Send, actor: str, subset: Subset) -> int:
     A destination that the engine held for being out of reach is called at once.
 
     Raises:
-        WrongState: nothing of it can be retried, or the send was cancelled or is not planned yet.
+        WrongState: nothing of it can be retried, or the send is not planned yet, or was cancelled
+            before its plan was complete.
     """
     with transaction.atomic():
-        count = take_up(send, subset)
+        holds.try_now(send.destination_id)
+        count = take_up(send, subset, takes_cancelled=True)
         if not count:
             raise WrongState(f"Nothing in send {send.pk} that could be tried again is like that.")
         write_entry(
@@ -130,41 +144,61 @@ def retry_some(send: Send, actor: str, subset: Subset) -> int:
             subject=str(send.pk),
             facts={"instances": count, **subset.facts},
         )
-        holds.try_now(send.destination_id)
     send.refresh_from_db()
     return count
 
 
-def take_up(send: Send, subset: Subset) -> int:
+def take_up(send: Send, subset: Subset, *, takes_cancelled: bool = False) -> int:
     """Have a part of a send sent again, in the caller's transaction; return how many rows it has.
 
+    Args:
+        takes_cancelled: of a send that was cancelled too, since a person wants it.
+
     Raises:
-        WrongState: the send was cancelled, or is not planned yet.
+        WrongState: the send is not planned (wholly, where something of it was cancelled), or was
+            cancelled otherwise.
     """
     items = subset.rows(send)
     if not items.exists():
         return 0
     found = Send.objects.select_for_update(no_key=True).get(pk=send.pk)
-    if found.state not in MAY_BE_RETRIED:
-        state = found.get_state_display().lower()
-        raise WrongState(f"Send {send.pk} is {state}: nothing of it can be tried again.")
+    _check(found, items, takes_cancelled=takes_cancelled)
     # Locked, so that nothing more of them fails, and none is closed, before they are opened again.
-    list(send.batches.order_by("pk").select_for_update(no_key=True).values_list("pk"))
+    lock_batches(send.batches.all())
     batches = list(items.order_by().values_list("batch_id", flat=True).distinct())
     count = sum(
         tallies.change_rows(items, before, InstanceOutcome.PENDING, **_afresh(before))
         for before in sorted(subset.outcomes & MAY_RETRY)
     )
     now = timezone.now()
-    done = SendBatch.objects.filter(pk__in=batches, state=BatchState.DONE)
+    ended = (BatchState.DONE, BatchState.CANCELLED)
+    done = SendBatch.objects.filter(pk__in=batches, state__in=ended)
     done.update(state=BatchState.READY, failures=0, next_attempt_at=now, rule="", detail="")
     SendBatch.objects.filter(pk__in=batches, state=BatchState.READY).update(next_attempt_at=now)
-    if sending.move_send(send.pk, SendState.QUEUED, before=_AGAIN):
+    if sending.move_send(send.pk, SendState.QUEUED, before=(*_AGAIN, SendState.CANCELLED)):
         Send.objects.filter(pk=send.pk).update(
             finished_at=None, control="", detail="", inline=False
         )
     tickets.issue_work(send.destination_id)
     return count
+
+
+def _check(send: Send, items: Items, *, takes_cancelled: bool) -> None:
+    """Check that rows of a send may be tried again, by its state.
+
+    Raises:
+        WrongState: they may not.
+    """
+    is_cancelled = send.state == SendState.CANCELLED
+    if send.state not in _GOES_ON_OR_AGAIN and not (is_cancelled and takes_cancelled):
+        state = send.get_state_display().lower()
+        raise WrongState(f"Send {send.pk} is {state}: nothing of it can be tried again.")
+    if send.is_wholly_planned:
+        return
+    if is_cancelled or items.filter(outcome=InstanceOutcome.CANCELLED).exists():
+        raise WrongState(
+            f"Send {send.pk} ended before its plan was complete: send it again as a whole."
+        )
 
 
 def _afresh(before: InstanceOutcome) -> dict[str, object]:

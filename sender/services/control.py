@@ -9,6 +9,7 @@ from sender.models import Destination, Send, SendBatch, SendState
 from sender.models.sends import OPEN_BATCHES
 from sender.services import sending, tickets
 from sender.services.audit import write_entry
+from sender.services.locks import lock_batches
 from sender.services.sending import WrongState
 
 PAUSABLE = (SendState.QUEUED, SendState.RUNNING, SendState.PLANNING)
@@ -74,6 +75,7 @@ def spread_priority(send_id: int) -> None:
     """Give the open batches of a send its priority; those that are tried alone come last."""
     priority = Send.objects.values_list("priority", flat=True).get(pk=send_id)
     unfinished = SendBatch.objects.filter(send_id=send_id, state__in=OPEN_BATCHES)
+    lock_batches(unfinished)
     for is_isolated, wanted in ((False, priority), (True, priority - 1)):
         unfinished.filter(is_isolated=is_isolated).exclude(priority=wanted).update(priority=wanted)
 

@@ -52,6 +52,7 @@ from sender.services.leases import (
     claim_slot,
     extend_slot,
 )
+from sender.services.locks import lock_batches
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import owner_name
 from sender.services.patience import is_stopping
@@ -308,7 +309,9 @@ def _expire_batches(now: datetime) -> None:
             **changes,
         )
     cancelled = SendBatch.objects.filter(state=BatchState.READY, send__state=SendState.CANCELLING)
-    cancelled.update(state=BatchState.CANCELLED)
+    with transaction.atomic():
+        lock_batches(cancelled)
+        cancelled.update(state=BatchState.CANCELLED)
 
 
 def _got_on(owner: str) -> bool:

@@ -7,7 +7,7 @@ only keeps new associations from being opened, since one that is open shows that
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
 from uuid import UUID
@@ -28,6 +28,7 @@ from sender.models import (
     SendBatch,
     SendState,
 )
+from sender.models.sends import URGENT
 from sender.negotiation.windows import Windows, parse_windows
 from sender.services.installation import site_zone
 from sender.services.vigil import ENDED
@@ -48,6 +49,8 @@ class By(StrEnum):
 
 ACCEPTED = b"\x02"
 """The type of an A-ASSOCIATE-AC, PS3.8 table 9-17."""
+ALONE_PATIENCE = timedelta(minutes=5)
+"""So long after it is due, an instance that is to be tried alone lets others go first."""
 NO_ATTEMPT = UUID(int=0)
 OF_PEOPLE = frozenset({By.CANCEL, By.PAUSED_SEND, By.DISABLED, By.PAUSE, By.WINDOW})
 """What people decided; the rest is the engine's, and an inline send may try nevertheless."""
@@ -78,12 +81,14 @@ class Gate:
         probe: the breaker whose delay is over: whoever takes it (holds.py) may try.
         shut: sends that are outside their own windows.
         is_busy: batches are at work, so that none that must be alone may begin.
+        awaited: why none but urgent sends may begin before one that must be alone.
     """
 
     closed: Closed | None = None
     probe: Hold | None = None
     shut: frozenset[int] = frozenset()
     is_busy: bool = False
+    awaited: Closed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,31 @@ def look(destination_id: int) -> Gate:
     running = list(at_work.values_list("is_isolated", flat=True))
     if closed is None and any(running):
         closed = Closed(By.ALONE, "One instance is tried alone.")
-    return Gate(closed, breaker, shut_sends(destination_id, now), bool(running))
+    shut = shut_sends(destination_id, now)
+    awaited = _AWAITED if closed is None and is_awaited(destination_id, shut, now) else None
+    return Gate(closed, breaker, shut, bool(running), awaited)
+
+
+def is_awaited(destination_id: int, shut: frozenset[int], now: datetime) -> bool:
+    """Tell whether an instance that must be alone has waited for long, and could go by itself.
+
+    Args:
+        shut: sends that are outside their own windows.
+    """
+    alone = SendBatch.objects.filter(
+        destination_id=destination_id,
+        state=BatchState.READY,
+        is_isolated=True,
+        next_attempt_at__lte=now - ALONE_PATIENCE,
+        send__state__in=(SendState.QUEUED, SendState.RUNNING),
+        send__control="",
+    )
+    return alone.exclude(send_id__in=shut).exists()
+
+
+_AWAITED = Closed(
+    By.ALONE, "One instance has waited for long to be tried alone: nothing else is begun before."
+)
 
 
 def shut_sends(destination_id: int, now: datetime) -> frozenset[int]:
@@ -189,6 +218,8 @@ def may_begin(destination_id: int, gate: Gate) -> QuerySet[SendBatch]:
     ready = _waiting(destination_id)
     if gate.shut:
         ready = ready.exclude(send_id__in=gate.shut)
+    if gate.awaited is not None:
+        ready = ready.filter(Q(is_isolated=True) | Q(priority__gte=URGENT))
     return ready.filter(is_isolated=False) if gate.is_busy else ready
 
 

@@ -28,6 +28,7 @@ from sender.negotiation import retry
 from sender.negotiation.retry import RetryDecision
 from sender.services import tickets
 from sender.services.audit import write_entry
+from sender.services.locks import lock_batches
 
 SYSTEM = "system"
 LONGEST_REASON = 400
@@ -333,12 +334,15 @@ def _end(hold: Hold, actor: str, at: datetime) -> bool:
 def _bring_forward(hold: Hold, at: datetime) -> None:
     """Have what failed as the destination did tried from an instant on."""
     assert hold.destination_id is not None
-    SendBatch.objects.filter(
+    put_off = SendBatch.objects.filter(
         destination_id=hold.destination_id,
         state=BatchState.READY,
         rule=hold.rule,
         next_attempt_at__gt=at,
-    ).update(next_attempt_at=at)
+    )
+    with transaction.atomic():
+        lock_batches(put_off)
+        put_off.update(next_attempt_at=at)
 
 
 def _wake(destination_id: int | None) -> None:

@@ -21,6 +21,7 @@ from sender.models import (
     SendBatch,
     SendState,
 )
+from sender.models.sends import URGENT
 from sender.services import gate, holds, limits
 from sender.services.owners import lease_end
 from sender.services.vigil import ENDED, STILL_SECONDS, WATCH
@@ -155,11 +156,16 @@ def claim_follower(batch: SendBatch, owner: str) -> BatchLease | None:
 
 
 def _is_overtaken(batch: SendBatch) -> bool:
-    """Tell whether something more urgent waits for the destination and may run now."""
+    """Tell whether something more urgent waits for the destination and may run now.
+
+    Or what has waited for long to be tried alone: only urgent and inline sends go before that.
+    """
+    now = timezone.now()
+    shut = gate.shut_sends(batch.destination_id, now)
+    gives_way = batch.priority < URGENT and not batch.send.inline
+    if gives_way and gate.is_awaited(batch.destination_id, shut, now):
+        return True
     urgent = _due(batch.destination_id).filter(send__inline=False, priority__gt=batch.priority)
-    if not urgent.exists():
-        return False
-    shut = gate.shut_sends(batch.destination_id, timezone.now())
     return urgent.exclude(send_id__in=shut).exists()
 
 

@@ -107,7 +107,7 @@ def _converted(passage: Passage, run: Run, item: DueItem) -> EncodedDataset | No
             InstanceOutcome.PENDING,
             f"it could not be converted here: {error.strerror or error}"[:600],
             rule=retry.LOCAL.rule,
-            retry_at=due_at(retry.LOCAL, 1),
+            retry_at=due_at(retry.LOCAL, 1, run.jitter),
             tried=False,
         )
     _settle_untried(run, item, change)

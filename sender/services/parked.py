@@ -81,17 +81,13 @@ def send_parked(destination: Destination, pairs: Iterable[Pair], actor: str) -> 
     Sends that were cancelled stay as they are.
     """
     count = 0
+    wanted = sorted(set(pairs))
     with transaction.atomic():
-        for sop_class, transfer_syntax in sorted(set(pairs)):
-            subset = Subset(
-                outcomes=frozenset({InstanceOutcome.UNSENDABLE}),
-                rule=retry.NO_CONTEXT.rule,
-                sop_class=sop_class,
-                transfer_syntax=transfer_syntax,
-            )
-            for send in _sends_with(destination, sop_class, transfer_syntax):
-                with contextlib.suppress(WrongState):  # it was cancelled meanwhile
-                    count += again.take_up(send, subset)
+        concerned = {(send, pair) for pair in wanted for send in _sends_with(destination, *pair)}
+        for send, pair in sorted(concerned, key=_by_send):  # in the order of locks.py
+            with contextlib.suppress(WrongState):  # it was cancelled meanwhile
+                count += again.take_up(send, _subset(*pair))
+        for sop_class, transfer_syntax in wanted:
             ParkedPair.objects.filter(
                 destination=destination,
                 sop_class_uid=sop_class,
@@ -104,6 +100,20 @@ def send_parked(destination: Destination, pairs: Iterable[Pair], actor: str) -> 
             facts={"instances": count},
         )
     return count
+
+
+def _by_send(waiting: tuple[Send, Pair]) -> tuple[int, Pair]:
+    send, pair = waiting
+    return send.pk, pair
+
+
+def _subset(sop_class: str, transfer_syntax: str) -> Subset:
+    return Subset(
+        outcomes=frozenset({InstanceOutcome.UNSENDABLE}),
+        rule=retry.NO_CONTEXT.rule,
+        sop_class=sop_class,
+        transfer_syntax=transfer_syntax,
+    )
 
 
 def parked_instances(destination: Destination, pair: ParkedPair) -> int:

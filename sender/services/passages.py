@@ -25,7 +25,7 @@ from sender.services.gate import View
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease
 from sender.services.limits import SharePacer
-from sender.services.results import Change, DueItem
+from sender.services.results import Change, DueItem, new_jitter
 from sender.services.stalling import StallWatch
 from sender.services.tenure import Tenure
 
@@ -50,6 +50,7 @@ class Run:
     Attributes:
         parked: SOP class and transfer syntax of what no context carried.
         barred: what is not tried any more, by SOP class, "" for all; `left_out`: what was not.
+        jitter: lengthens the pauses before its instances are tried again.
     """
 
     batch: SendBatch
@@ -62,6 +63,7 @@ class Run:
     parked: set[tuple[str, str]] = field(default_factory=set)
     barred: dict[str, Barred] = field(default_factory=dict)
     left_out: list[DueItem] = field(default_factory=list)
+    jitter: float = field(default_factory=new_jitter)
     written_at: float = field(default_factory=time.monotonic)
 
 

@@ -5,17 +5,15 @@ exact at any time, and a second recording of the same association changes nothin
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, Sum
 from django.utils import timezone
 
-from sender.dicom import upper_layer
 from sender.models import (
     Association,
     AssociationAttempt,
@@ -29,22 +27,16 @@ from sender.models import (
     TemplateVersion,
     Trigger,
 )
-from sender.models.reading import proposal_of
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import (
-    AssociationKind,
     AssociationOutcome,
-    Ended,
     PeerIdentity,
     Phase,
     RawPdu,
     StoreOutcome,
-    answered,
-    unanswered,
 )
-from sender.negotiation.outcomes import ContextTraffic as Traffic
 from sender.negotiation.stalls import Whose
-from sender.services import interning
+from sender.services import interning, interrupted
 from sender.services.inserting import insert_rows
 from sender.services.installation import site_day
 from sender.services.mishaps import MISHAPS
@@ -326,61 +318,5 @@ def sweep_attempts() -> int:
 
 
 def _record_interrupted(attempt: AssociationAttempt) -> int:
-    record_association(attempt.uid, _interrupted(attempt))
+    record_association(attempt.uid, interrupted.outcome_of(attempt))
     return 1
-
-
-def _interrupted(attempt: AssociationAttempt) -> AssociationOutcome:
-    proposal = proposal_of(attempt.definition_list)
-    request = bytes(attempt.request) if attempt.request else b""
-    answer = bytes(attempt.answer) if attempt.answer else b""
-    pdus = [RawPdu("A-ASSOCIATE-RQ", True, request)] if request else []
-    outcome = AssociationOutcome(
-        kind=AssociationKind.INTERRUPTED,
-        proposal=proposal,
-        started_at=attempt.started_at,
-        phase=Phase.NEGOTIATION if request else Phase.CONNECT,
-        detail="The sender vanished before this association ended.",
-        contexts=unanswered(proposal),
-        local_maximum_length=attempt.destination.maximum_length,
-        traffic=_recorded_traffic(attempt.uid),
-        pdus=tuple(pdus),
-    )
-    if answer[:1] != bytes((upper_layer.ASSOCIATE_AC,)):
-        return outcome
-    return _with_acceptance(replace(outcome, phase=Phase.NEGOTIATION), answer)
-
-
-def _recorded_traffic(uid: UUID) -> tuple[Traffic, ...]:
-    """Return what travelled in each context, as far as it is on record."""
-    recorded = InstanceAttempt.objects.filter(attempt_id=uid).order_by("presentation_context_id")
-    grouped = recorded.values_list("presentation_context_id").annotate(
-        n=Count("*"), size=Sum("bytes")
-    )
-    return tuple(Traffic(context_id, count, int(size)) for context_id, count, size in grouped)
-
-
-def _with_acceptance(outcome: AssociationOutcome, answer: bytes) -> AssociationOutcome:
-    """Return what an interrupted association was with the A-ASSOCIATE-AC that was saved.
-
-    One that can't be decoded ended the association, as it does for a worker that lives
-    (dicom/opening.py). Whether our A-ABORT was sent nobody knows: it stands not among the PDUs.
-    """
-    pdus = (*outcome.pdus, RawPdu("A-ASSOCIATE-AC", False, answer))
-    try:
-        acceptance = upper_layer.parse_acceptance(answer)
-    except upper_layer.Undecodable as error:
-        detail = f"{error} {outcome.detail}"
-        return replace(outcome, kind=AssociationKind.ABORTED_BY_US, detail=detail, pdus=pdus)
-    contexts, strays = answered(outcome.proposal, acceptance.answers, acceptance.roles)
-    established = any(context.is_accepted for context in contexts)
-    return replace(
-        outcome,
-        kind=AssociationKind.ESTABLISHED if established else AssociationKind.NO_CONTEXT_ACCEPTED,
-        ended=Ended.INTERRUPTED if established else None,
-        phase=Phase.TRANSFER,
-        contexts=contexts,
-        strays=strays,
-        peer=acceptance.peer,
-        pdus=pdus,
-    )

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -25,8 +26,8 @@ from sender.services import holds, inline_sends, journal, recording
 from sender.services.journal import Remains
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import is_dead
-from sender.services.patience import persist
-from sender.services.results import Change, Tried, change_of, write_changes
+from sender.services.patience import OUTAGES, persist
+from sender.services.results import Change, Tried, change_of, new_jitter, write_changes
 from sender.services.vigil import ENDED, WATCH
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,33 @@ def _end_overdue(held: "QuerySet[Any, Any]") -> None:
 
 
 def give_back(owner: str) -> None:
-    """End all leases of a worker that stops working, however that came about."""
-    persist(lambda: _end_leases_of(owner))
+    """End all leases of a worker that stops working, however that came about.
+
+    Where an error of ours stopped it, its journals are read before, for the same reason as those of
+    the dead; one that can't be read keeps nothing from others.
+    """
+
+    def let_go() -> None:
+        _read_journals_of(owner)
+        _end_leases_of(owner)
+
+    persist(let_go)
+
+
+@contextmanager
+def reading_back(owner: str) -> Iterator[None]:
+    """Put what the journals of a worker hold on record if an error of ours leaves the block.
+
+    So the association that ends by it is recorded with all that the peer acknowledged.
+    """
+    is_through = False
+    try:
+        yield
+        is_through = True
+    finally:
+        if not is_through:
+            with suppress(*OUTAGES):  # then it is read when the leases are given back
+                _read_journals_of(owner)
 
 
 def _bury_dead() -> None:
@@ -66,17 +92,20 @@ def _bury_dead() -> None:
         if is_dead(owner):
             logger.warning("The worker %s is gone; its work is taken up.", owner)
             called = set(_slots().filter(owner=owner).values_list("destination_id", flat=True))
-            MISHAPS.contain(
-                f"Reading the journals of {owner}", partial(_replay_of, owner), otherwise=0
-            )
+            _read_journals_of(owner)
             _end_leases_of(owner)
             holds.let_others_try(called)
 
 
-def _replay_of(owner: str) -> int:
-    """Record what the journals of a worker's batches hold; return how many results that was."""
-    batches = _batches().filter(owner=owner).values_list("pk", flat=True)
-    return sum(_take_in(left) for number in batches for left in journal.remains(batch_id=number))
+def _read_journals_of(owner: str) -> None:
+    """Record what the journals of a worker's batches hold; it works on them no more."""
+    MISHAPS.contain(f"Reading the journals of {owner}", partial(_replay_of, owner), otherwise=None)
+
+
+def _replay_of(owner: str) -> None:
+    for number in _batches().filter(owner=owner).values_list("pk", flat=True):
+        for left in journal.remains(batch_id=number):
+            _take_in(left, of=owner)
 
 
 def _end_leases_of(owner: str) -> None:
@@ -119,11 +148,15 @@ def replay_journals() -> int:
     return sum(map(_take_in, journal.remains()))
 
 
-def _take_in(remains: Remains) -> int:
-    """Record what a journal holds, if it is time, and remove it; return how many results."""
+def _take_in(remains: Remains, *, of: str = "") -> int:
+    """Record what a journal holds, if it is time, and remove it; return how many results.
+
+    Args:
+        of: a worker that works on its batches no more, though it holds them still.
+    """
 
     def replay() -> int:
-        count = _replay(remains)
+        count = _replay(remains, of)
         if count is not None:
             remains.remove()
         return count or 0
@@ -131,13 +164,14 @@ def _take_in(remains: Remains) -> int:
     return MISHAPS.contain(f"Reading the journal {remains.path}", replay, otherwise=0)
 
 
-def _replay(remains: Remains) -> int | None:
+def _replay(remains: Remains, of: str) -> int | None:
     """Record what is not in the database yet, in one transaction; None: it is not time."""
     with transaction.atomic():
         # Nobody can claim the batch before this transaction ends.
         found = SendBatch.objects.select_for_update(of=("self",)).filter(pk=remains.batch_id)
         batch = found.select_related("send__destination").first()
-        if batch is not None and _is_at_work(batch):
+        is_left = batch is not None and (batch.owner, batch.fence) == (of, remains.fence)
+        if batch is not None and not is_left and _is_at_work(batch):
             return None
         attempt = (
             AssociationAttempt.objects.select_for_update(no_key=True)  # it may be recorded just now
@@ -180,11 +214,12 @@ def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
             outcome=InstanceOutcome.PENDING,
         ).values_list("id", "part_id", "attempts", "rule")
     }
+    jitter = new_jitter()
     changes = [
         Change(
             result.item_id,
             pending[result.item_id][0],
-            change_of(batch.send, pending[result.item_id][1], result),
+            change_of(batch.send, pending[result.item_id][1], result, jitter=jitter),
         )
         for result in results.values()
         if result.item_id in pending

@@ -142,11 +142,18 @@ class Tried(NamedTuple):
 
 
 def change_of(
-    send: Send, before: Tried, result: InstanceResult, *, parallel: int = 1
+    send: Send,
+    before: Tried,
+    result: InstanceResult,
+    *,
+    jitter: float,
+    parallel: int = 1,
 ) -> ItemChange:
     """Decide what a result makes of an item: final, or pending until its next attempt.
 
     Args:
+        jitter: as `retry.delay` has it; one for all instances of a batch in an association, so that
+            they are due together.
         parallel: associations that were open to the destination, this one included.
     """
     outcome = result.outcome
@@ -163,7 +170,7 @@ def change_of(
         reason=_reason(outcome)[:600],
         status=outcome.status,
         rule=decision.rule,
-        retry_at=due_at(decision, tried + 1) if again else None,
+        retry_at=due_at(decision, tried + 1, jitter) if again else None,
         sent_as=result.sent_as,
         conversion=result.conversion,
     )
@@ -231,13 +238,15 @@ def _reason(outcome: StoreOutcome) -> str:
     return "" if outcome.outcome is InstanceOutcome.SENT else outcome.detail
 
 
-def due_at(decision: RetryDecision, attempt: int) -> datetime:
+def new_jitter() -> float:
+    """Return a random number that lengthens pauses."""
+    return random()  # noqa: S311 - spreads load, guards nothing
+
+
+def due_at(decision: RetryDecision, attempt: int, jitter: float) -> datetime:
     """Return when an automatic attempt, counted from 1, is due."""
     seconds = retry.delay(
-        decision,
-        attempt,
-        base_seconds=settings.RETRY_BASE_SECONDS,
-        jitter=random(),  # noqa: S311 - spreads load, guards nothing
+        decision, attempt, base_seconds=settings.RETRY_BASE_SECONDS, jitter=jitter
     )
     return timezone.now() + timedelta(seconds=seconds)
 

@@ -43,6 +43,7 @@ from sender.services import (
 from sender.services.audit import write_entry
 from sender.services.doubts import in_doubt
 from sender.services.expectations import Expectation
+from sender.services.locks import lock_batches
 from sender.services.path_lists import PathList
 from sender.services.sources import InvalidSource
 
@@ -231,14 +232,15 @@ def cancel_send(send: Send, actor: str) -> None:
     with transaction.atomic():
         was_draft = move_send(send.pk, SendState.CANCELLED, before=(SendState.DRAFT,))
         if was_draft:
+            lock_batches(send.batches.all())
             _cancel_rows(send)
             Send.objects.filter(pk=send.pk).update(finished_at=timezone.now())
         elif not move_send(send.pk, SendState.CANCELLING):
             raise WrongState(f"Send {send.pk} has ended already.")
         Send.objects.filter(pk=send.pk).update(control="cancel")
-        SendBatch.objects.filter(send=send, state=BatchState.READY).update(
-            state=BatchState.CANCELLED
-        )
+        ready = SendBatch.objects.filter(send=send, state=BatchState.READY)
+        lock_batches(ready)
+        ready.update(state=BatchState.CANCELLED)
         write_entry(actor=actor, action="send.cancel", subject=str(send.pk), facts={})
     finish_if_done(send.pk)
     send.refresh_from_db()

@@ -1,16 +1,18 @@
 """What follows for a batch once its association has ended: done, later, given up, isolated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from django.utils import timezone
 
 from sender.models import BatchState, Destination, Send, SendBatch, SendItem, SendState
+from sender.models.sends import OPEN_BATCHES
 from sender.negotiation import retry
 from sender.negotiation.outcomes import AssociationOutcome, InstanceOutcome
 from sender.negotiation.pacing import Rejected
@@ -18,7 +20,8 @@ from sender.negotiation.retry import RetryDecision
 from sender.services import gate, holds, limits, sending, tallies
 from sender.services.doubts import in_doubt
 from sender.services.leases import BatchLease, extend_batch
-from sender.services.results import due_at
+from sender.services.locks import lock_batches, lock_destination
+from sender.services.results import due_at, new_jitter
 
 CHUNK = 500
 ALONE_RULES = tuple(rule for rule, decision in retry.RULES.items() if decision.isolate)
@@ -78,23 +81,47 @@ def interrupt_batch(batch: SendBatch, lease: BatchLease, *, acknowledged: int) -
 def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
     """Put the batch off after an association that carried nothing, hold it, or give it up."""
     decision, failures = failure.decision, batch.failures + 1
+    is_tried_again = decision.retry and failures <= allowed_attempts(batch.send, decision)
     with transaction.atomic():
+        _lock(batch, failure, is_given_up=not is_tried_again)
         if not extend_batch(lease):
             return
-        if decision.retry and failures <= allowed_attempts(batch.send, decision):
+        if is_tried_again:
             _put_off(batch, lease, failure)
         elif failure.concerns_all and _hold(batch, lease, failure):
             close_batch(batch, lease, failures=0, failure=failure)
         else:
             if failure.concerns_all:
                 _give_up_send(batch.send_id, failure)
-            _tell_breaker(batch, lease, failure, due_at(decision, failures))
+            _tell_breaker(batch, lease, failure, due_at(decision, failures, new_jitter()))
             _fail_items(SendItem.objects.filter(batch=batch), failure)
             close_batch(batch, lease, failures=failures, failure=failure)
         ended = spend_others(batch.send.destination, failure, send_id=batch.send_id)
         holds.end_idle(batch.send.destination)
     for send_id in ended:
         sending.finish_if_done(send_id)
+
+
+def _lock(batch: SendBatch, failure: Failure, *, is_given_up: bool) -> None:
+    """Lock all that may be changed when an association fails, in the order of locks.py."""
+    concerned = Q(pk=batch.pk)
+    if failure.concerns_all:
+        lock_destination(batch.destination_id)
+        concerned |= Q(pk__in=_open_batches_of_counted(batch.destination_id))
+    if failure.concerns_all and is_given_up:
+        concerned |= Q(send_id=batch.send_id, state__in=OPEN_BATCHES)
+    lock_batches(SendBatch.objects.filter(concerned))
+
+
+def _open_batches_of_counted(destination_id: int) -> QuerySet[SendBatch, int]:
+    """Return the batches, by their ids, of sends that others' failures count for."""
+    counted = SendBatch.objects.filter(
+        destination_id=destination_id,
+        state__in=OPEN_BATCHES,
+        send__retries__isnull=False,
+        send__inline=False,
+    )
+    return counted.order_by().values_list("pk", flat=True)
 
 
 def allowed_attempts(send: Send, decision: RetryDecision) -> int:
@@ -111,6 +138,7 @@ def allowed_attempts(send: Send, decision: RetryDecision) -> int:
 def refuse_send(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
     """Give up all that is left of a send, beginning with a batch that was claimed."""
     with transaction.atomic():
+        lock_batches(SendBatch.objects.filter(send_id=batch.send_id, state__in=OPEN_BATCHES))
         _give_up_send(batch.send_id, failure)
         _fail_items(SendItem.objects.filter(batch=batch), failure)
         close_batch(batch, lease, failures=batch.failures, failure=failure)
@@ -123,7 +151,7 @@ def _put_off(batch: SendBatch, lease: BatchLease, failure: Failure) -> None:
     association more, and counts for nothing.
     """
     failures = batch.failures + 1
-    due = due_at(failure.decision, failures)
+    due = due_at(failure.decision, failures, new_jitter())
     if failure.decision.breaker and gate.works_beside(batch.destination_id, failure.attempt):
         failures = batch.failures
     elif failure.decision.breaker:
@@ -164,6 +192,7 @@ def _hold(batch: SendBatch, lease: BatchLease, failure: Failure) -> bool:
     return not batch.send.inline and batch.send.retries is None
 
 
+@transaction.atomic
 def spend_others(destination: Destination, failure: Failure, *, send_id: int = 0) -> set[int]:
     """Count a failure for the other sends whose number of retries was asked for; give some up.
 
@@ -175,6 +204,8 @@ def spend_others(destination: Destination, failure: Failure, *, send_id: int = 0
     """
     if not failure.concerns_all:
         return set()
+    lock_destination(destination.pk)
+    lock_batches(SendBatch.objects.filter(pk__in=_open_batches_of_counted(destination.pk)))
     now = timezone.now()
     waiting = holds.waiting_batches(destination.pk).filter(
         send__retries__isnull=False, next_attempt_at__lte=now
@@ -248,7 +279,7 @@ def close_batch(
     if pending:
         changes = {
             "state": BatchState.READY,
-            "next_attempt_at": _next_attempt(pending, due or now),
+            "next_attempt_at": _next_attempt(pending, due or now, is_put_off=due is not None),
         }
         if Send.objects.filter(pk=batch.send_id, state=SendState.CANCELLING).exists():
             changes = {"state": BatchState.CANCELLED}
@@ -323,7 +354,30 @@ def _last_number(send_id: int) -> int:
     return int(SendBatch.objects.filter(send_id=send_id).aggregate(n=Max("number"))["n"])
 
 
-def _next_attempt(pending: Sequence[_Pending], earliest: datetime) -> datetime:
-    """Return when something of the batch is due: now for untried items, else the first retry."""
-    retries = [item.retry_at for item in pending if item.retry_at is not None]
-    return earliest if len(retries) < len(pending) else max(earliest, min(retries))
+def _next_attempt(pending: Sequence[_Pending], earliest: datetime, *, is_put_off: bool) -> datetime:
+    """Return when something of the batch is due: now for untried items, else the first retries.
+
+    Args:
+        is_put_off: its association carried nothing; if that is over, all that is due may go.
+    """
+    retries = {item.item_id: item.retry_at for item in pending if item.retry_at is not None}
+    if len(retries) < len(pending):
+        return earliest
+    first = max(earliest, min(retries.values()))
+    if is_put_off and first == earliest:
+        return first
+    ready = {item.rule for item in pending if retries[item.item_id] <= first}
+    return first if ready & retry.AT_ONCE else _together(retries, first)
+
+
+def _together(retries: Mapping[int, datetime], first: datetime) -> datetime:
+    """Let items wait for those that are due soon after; return when they are due then.
+
+    Else many would have an association of their own.
+    """
+    latest = first + timedelta(seconds=retry.TOGETHER_UNITS * settings.RETRY_BASE_SECONDS)
+    due = max([first, *(at for at in retries.values() if at <= latest)])
+    if due > first:
+        early = {item_id for item_id, at in retries.items() if at < due}
+        SendItem.objects.filter(pk__among=early).update(retry_at=due)
+    return due

@@ -19,7 +19,7 @@ from sender.negotiation import retry
 from sender.negotiation.matching import Choice
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import RetryDecision
-from sender.services import outgoing, parked, passages, recording, sending
+from sender.services import outgoing, parked, passages, recording, recovery, sending
 from sender.services.associating import Errand, associate, record_refusal
 from sender.services.conversions import Conversions, prepare
 from sender.services.journal import Journal
@@ -149,7 +149,7 @@ def _work(
     """Serve batches in the open association; every result is committed when this returns."""
     run, keeper = _begin(passage, batch, lease), passages.Keeper(passage)
     try:
-        with passage.opened:
+        with passage.opened, recovery.reading_back(batch.owner):
             _begin_transfer(passage)
             passage.tenure.companion = keeper.beat
             while _serve(passage, run, items):
@@ -279,7 +279,7 @@ def _take_result(
         change = change_of_interrupted(result)
     else:
         before = Tried(item.attempts, item.rule)
-        change = change_of(run.send, before, result, parallel=passage.in_use)
+        change = change_of(run.send, before, result, jitter=run.jitter, parallel=passage.in_use)
     run.changes.append(Change(item.item_id, item.part_id, change))
     outgoing.learn(passage, run, item, change)
     if not run.journal.note(result):

@@ -10,6 +10,7 @@ from django.db.models import Min
 from django.utils import timezone
 
 from sender.models import BatchState, Destination, Send, SendBatch, SendState
+from sender.models.sends import URGENT
 from sender.services import fairness, gate, limits, owners
 
 MOST_NAMED = 5
@@ -50,14 +51,25 @@ def _for_batch(send: Send) -> Wait | None:
         return None
     if due > timezone.now():
         return Wait("Its next attempt is not due yet.", due)
-    return _for_turn(send.destination)
+    return _for_others(send) or _for_turn(send.destination)
+
+
+def _for_others(send: Send) -> Wait | None:
+    """Say what keeps all that is due of a send back at its destination; None: nothing does."""
+    way = gate.look(send.destination_id)
+    if way.closed is not None:
+        return Wait(way.closed.reason, way.closed.until)
+    due = send.batches.filter(state=BatchState.READY, next_attempt_at__lte=timezone.now())
+    beside = due.filter(is_isolated=False)
+    if way.is_busy and not beside.exists():
+        return Wait(f"It is tried alone, once nothing else is at work at {send.destination}.")
+    if way.awaited is not None and not beside.filter(priority__gte=URGENT).exists():
+        return Wait(way.awaited.reason)
+    return None
 
 
 def _for_turn(destination: Destination) -> Wait:
-    """Say why a batch that is due is not begun."""
-    closed = gate.look(destination.pk).closed
-    if closed is not None:
-        return Wait(closed.reason, closed.until)
+    """Say why a batch that may go is not begun."""
     if not fairness.free_slots(destination.pk):
         return Wait(_say_slots(destination))
     urgent = fairness.more_urgent_than(destination.pk)

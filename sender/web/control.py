@@ -32,6 +32,7 @@ RETRIED = {
     "failed": ("Failed", frozenset({InstanceOutcome.FAILED})),
     "unknown": ("Unknown", frozenset({InstanceOutcome.UNKNOWN})),
     "unsendable": ("Not sent", frozenset({InstanceOutcome.UNSENDABLE})),
+    "cancelled": ("Cancelled", frozenset({InstanceOutcome.CANCELLED})),
     "any": ("Any of these", again.MAY_RETRY),
 }
 """What may be tried again, as a form offers it."""

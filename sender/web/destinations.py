@@ -162,9 +162,9 @@ def destination(request: HttpRequest, number: int) -> HttpResponse:
 
 def _standing(found: Destination) -> dict[str, Any]:
     """Return how a destination stands: what holds it back, its limits, what waits for a fix."""
-    until = found.window_override_until
+    until, way = found.window_override_until, gate.look(found.pk)
     return {
-        "closed": gate.look(found.pk).closed,
+        "closed": way.closed or way.awaited,
         "limits": Limits(
             found.bytes_per_second, found.instances_per_second, found.max_associations
         ),

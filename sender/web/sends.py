@@ -140,7 +140,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
     is_held = bool(closed or waits_for or found.is_ended)
     moves = not is_held and accounts.may_move(found, at_work)
     is_told = moves or found.is_ended
-    expected = _outlook(found)
+    expected, may_retry = _outlook(found), again.is_retriable(found)
     groups = accounts.failure_groups(found)
     if not context["sees_identifiers"]:
         groups = [group for group in groups if not accounts.names_a_file(group)]
@@ -163,11 +163,13 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "rate": expected.rate if expected and progress.delivered and is_told else None,
         "waiting": accounts.waiting(found),
         "held_until": _held_until(closed),
-        "may_retry": found.state in again.MAY_BE_RETRIED,
-        "can_retry_part": found.state in again.MAY_BE_RETRIED
-        and any(group.retriable for group in groups),
-        "can_retry": found.state in again.MAY_BE_RETRIED
+        "may_retry": may_retry,
+        "can_retry_part": may_retry and any(group.retriable for group in groups),
+        "can_retry": may_retry
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
+        "may_take_up": progress.counts[InstanceOutcome.CANCELLED]
+        if may_retry and found.is_wholly_planned
+        else 0,
     }
 
 

@@ -23,7 +23,7 @@ def send_studies(request: HttpRequest, number: int) -> HttpResponse:
     after = request.GET.get("after", "")[:64]
     rows = studies.studies_of(found, only_incomplete=only_incomplete, after=after)
     page = list(islice(rows, PER_PAGE + 1))
-    may_retry = found.state in again.MAY_BE_RETRIED and may(request.user, "operate")
+    may_retry = again.is_retriable(found) and may(request.user, "operate")
     incomplete = [row.uid for row in page if row.not_sent]
     context = {
         "send": found,

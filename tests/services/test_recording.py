@@ -285,6 +285,34 @@ def test_the_answer_that_a_vanished_sender_had_saved_is_kept() -> None:
     assert records.verify_record(row)
 
 
+def interrupted_with(answer: bytes) -> Association:
+    """Return what is recorded of an association whose sender vanished with this answer saved."""
+    uid = factories.open_attempt(factories.destination())
+    recording.keep_answer(uid, RawPdu("A-ASSOCIATE-RQ", True, b"\x01"))
+    recording.keep_answer(uid, RawPdu("A-ASSOCIATE-RJ", False, answer))
+    AssociationAttempt.objects.update(lease_until=ENDED)
+    recording.sweep_attempts()
+    return Association.objects.get(uid=uid)
+
+
+def test_a_rejection_that_a_vanished_sender_had_saved_is_on_record_as_one() -> None:
+    answer = bytes((3, 0, 0, 0, 0, 4, 0, 2, 3, 1))
+    row = interrupted_with(answer)
+    assert (row.outcome, row.ended) == (AssociationKind.REJECTED, "")
+    assert (row.reject_result, row.reject_source, row.reject_reason) == (2, 3, 1)
+    assert "2/3/1" in row.detail
+    assert "vanished" in row.detail
+    pdus = [(link.pdu.name, bytes(link.pdu.content)) for link in row.pdus.order_by("position")]
+    assert pdus == [("A-ASSOCIATE-RQ", b"\x01"), ("A-ASSOCIATE-RJ", answer)]
+    assert records.verify_record(row)
+
+
+def test_a_rejection_that_is_cut_off_leaves_an_interrupted_association() -> None:
+    row = interrupted_with(bytes((3, 0, 0, 0, 0, 4, 0, 2)))
+    assert (row.outcome, row.ended) == (AssociationKind.INTERRUPTED, "")
+    assert row.reject_result is None
+
+
 def test_an_attempt_with_a_live_owner_is_left_alone() -> None:
     uid = factories.open_attempt(factories.destination())
     assert recording.sweep_attempts() == 0

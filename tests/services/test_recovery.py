@@ -13,6 +13,7 @@ from sender.models import (
     Association,
     AssociationAttempt,
     BatchState,
+    Destination,
     Hold,
     HoldKind,
     InstanceAttempt,
@@ -42,6 +43,8 @@ from sender.services.records import verify_record
 from sender.services.vigil import ENDED
 from tests import factories
 from tests.holders import gone_holder
+from tests.scripted_acceptor import acceptor
+from tests.services.test_retries import answering
 from tests.services.test_sending import order, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
@@ -94,6 +97,12 @@ def claim(send: Send, owner: str) -> tuple[leases.BatchLease, Journal]:
         batch_id=lease.batch_id, send=send, owner=owner
     )
     return lease, Journal(batch_id=lease.batch_id, fence=lease.fence, attempt=uid)
+
+
+def leases_end() -> None:
+    """End the leases of a worker elsewhere, as the tick does once they stood still."""
+    SendBatch.objects.update(lease_until=ENDED)
+    AssociationAttempt.objects.update(lease_until=ENDED)
 
 
 def test_what_the_journal_holds_is_recorded_and_the_rest_is_sent_again(send: Send) -> None:
@@ -260,7 +269,7 @@ def test_a_journal_that_comes_late_counts_nothing_twice(send: Send) -> None:
     written.note(result(items[0], 1))
     written.note(result(items[1], 2))
     written.leave()
-    recovery.give_back("elsewhere:1")
+    leases_end()
     recording.sweep_attempts()
     SendItem.objects.filter(pk=items[0].pk).update(outcome=InstanceOutcome.SENT)
     StudyPart.objects.update(sent=1, pending=3)
@@ -271,11 +280,49 @@ def test_a_journal_that_comes_late_counts_nothing_twice(send: Send) -> None:
     assert verify_record(Association.objects.get())
 
 
+def test_who_gives_its_leases_back_has_its_journal_read_before(
+    send: Send, settings: Any, tmp_path: Path
+) -> None:
+    """It may have stopped by an error of ours; whoever ticks elsewhere has not its journal."""
+    _, written = claim(send, owners.owner_name())
+    written.note(result(SendItem.objects.filter(send=send)[0], 1))
+    written.leave()
+    recovery.give_back(owners.owner_name())
+    assert SendBatch.objects.get().lease_until == ENDED
+    assert list(journal.remains()) == []
+    settings.DATA_DIR = tmp_path
+    engine.tick("another host")
+    assert outcomes(send) == {"sent": 1, "pending": 3}
+
+
+def test_an_error_of_ours_in_an_association_loses_no_answer(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = Journal.note
+
+    def note_and_fail(self: Journal, result: InstanceResult) -> bool:
+        is_kept = note(self, result)
+        if result.number == 3:
+            raise RuntimeError("a mistake of ours")
+        return is_kept
+
+    monkeypatch.setattr(Journal, "note", note_and_fail)
+    with acceptor(answering()) as running:
+        Destination.objects.update(port=running.port)
+        with pytest.raises(RuntimeError, match="ours"):
+            engine.work(send.destination_id)
+    assert outcomes(send) == {"sent": 3, "pending": 1}
+    row = Association.objects.get()
+    assert row.instances == InstanceAttempt.objects.filter(attempt_id=row.uid).count() == 3
+    assert verify_record(row)
+    assert list(journal.remains()) == []
+
+
 def test_a_journal_that_can_not_be_read_does_not_stop_the_others(send: Send) -> None:
     _, written = claim(send, "elsewhere:1")
     written.note(result(SendItem.objects.filter(send=send)[0], 1))
     written.leave()
-    recovery.give_back("elsewhere:1")
+    leases_end()
     (remains,) = journal.remains()
     odd = remains.path.with_name(f"0{remains.path.name}")
     odd.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -781,13 +781,14 @@ def test_a_retry_by_hand_calls_a_destination_at_once_that_could_not_be_reached(
     assert gate.look(pacs.pk).closed is None
 
 
-def test_a_cancelled_send_is_not_retried(
+def test_only_a_person_retries_what_failed_of_a_cancelled_send(
     pacs: Destination, profiles: dict[str, Profile], folder: Path
 ) -> None:
     send = failed_send(pacs, folder)
     Send.objects.filter(pk=send.pk).update(state=SendState.CANCELLED)
-    with pytest.raises(WrongState, match="cancelled"):
-        again.retry_failed(send, "anna")
+    with pytest.raises(WrongState, match="cancelled"), transaction.atomic():
+        again.take_up(send, Subset())
+    assert again.retry_failed(send, "anna") == 9
 
 
 def test_a_send_is_sent_again_on_purpose_with_a_reason(

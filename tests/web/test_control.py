@@ -327,6 +327,26 @@ def test_each_kind_of_data_is_retried_by_its_button(as_role: SignIn, mixed: Send
     assert pending(mixed) == [1, 2]
 
 
+def test_a_cancelled_send_is_taken_up_by_those_who_may_send(as_role: SignIn, mixed: Send) -> None:
+    SendItem.objects.filter(send=mixed).update(outcome="cancelled", reason="the send was cancelled")
+    mixed.parts.update(cancelled=F("failed"), failed=0)
+    SendBatch.objects.filter(send=mixed).update(state="cancelled")
+    page, button = f"/sends/{mixed.pk}/", "Take up again: 3 cancelled"
+    Send.objects.filter(pk=mixed.pk).update(state=SendState.CANCELLED)
+    assert button not in text(as_role("operator"), page), "its plan was not complete"
+    Send.objects.filter(pk=mixed.pk).update(plan={"kinds": []})
+    assert button in text(as_role("operator"), page)
+    auditor = as_role("auditor")
+    assert button not in text(auditor, page)
+    taking_up = (f"/sends/{mixed.pk}/retry-some/", {"outcome": "cancelled"})
+    assert auditor.post(*taking_up).status_code == 403
+    as_role("administrator").post(*taking_up)
+    assert pending(mixed) == [1, 2, 3]
+    mixed.refresh_from_db()
+    assert mixed.state == SendState.QUEUED
+    assert button not in text(as_role("operator"), page)
+
+
 @pytest.mark.parametrize(
     ("chosen", "positions"),
     [
