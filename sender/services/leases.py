@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from sender.models import (
@@ -160,13 +160,16 @@ def _is_overtaken(batch: SendBatch) -> bool:
 
     Or what has waited for long to be tried alone: only urgent and inline sends go before that.
     """
+    due = _due(batch.destination_id)
+    urgent = Q(send__inline=False, priority__gt=batch.priority)
+    if not due.filter(urgent | Q(is_isolated=True)).exists():
+        return False
     now = timezone.now()
     shut = gate.shut_sends(batch.destination_id, now)
     gives_way = batch.priority < URGENT and not batch.send.inline
     if gives_way and gate.is_awaited(batch.destination_id, shut, now):
         return True
-    urgent = _due(batch.destination_id).filter(send__inline=False, priority__gt=batch.priority)
-    return urgent.exclude(send_id__in=shut).exists()
+    return due.filter(urgent).exclude(send_id__in=shut).exists()
 
 
 def _due(destination_id: int) -> QuerySet[SendBatch]:

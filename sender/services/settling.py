@@ -105,8 +105,9 @@ def fail_association(batch: SendBatch, lease: BatchLease, failure: Failure) -> N
 def _lock(batch: SendBatch, failure: Failure, *, is_given_up: bool) -> None:
     """Lock all that may be changed when an association fails, in the order of locks.py."""
     concerned = Q(pk=batch.pk)
-    if failure.concerns_all:
+    if failure.concerns_all or not batch.send.inline:  # a breaker may have to be told
         lock_destination(batch.destination_id)
+    if failure.concerns_all:
         concerned |= Q(pk__in=_open_batches_of_counted(batch.destination_id))
     if failure.concerns_all and is_given_up:
         concerned |= Q(send_id=batch.send_id, state__in=OPEN_BATCHES)
