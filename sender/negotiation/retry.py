@@ -151,6 +151,11 @@ NOT_IN_PARALLEL = _again(
 NOT_THIS_OBJECT = _never(
     "not_this_object", "The peer refuses this instance (A9xx, Cxxx, 0117 or 0212)."
 )
+DUPLICATE_INSTANCE = _never(
+    "duplicate_instance",
+    "The peer has an instance with this UID already (0111). One whose answer never came before "
+    "stays unknown, for it may be that.",
+)
 NOT_THIS_SOP_CLASS = _never(
     "not_this_sop_class", "The peer does not support this SOP class (0122).", stops=Stops.SOP_CLASS
 )
@@ -258,6 +263,7 @@ HEALTHY_KINDS = frozenset({AssociationKind.NO_CONTEXT_ACCEPTED})
 
 _SINGLE_CODES = {
     0x0110: PROCESSING_FAILURE,
+    0x0111: DUPLICATE_INSTANCE,
     0x0117: NOT_THIS_OBJECT,
     0x0122: NOT_THIS_SOP_CLASS,
     0x0124: NOT_AUTHORISED,

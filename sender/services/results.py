@@ -174,7 +174,13 @@ def change_of(
         sent_as=result.sent_as,
         conversion=result.conversion,
     )
-    return change if outcome.status is not None else untried(result.item_id, before, change)
+    if outcome.status is None:
+        return untried(result.item_id, before, change)
+    if decision is retry.DUPLICATE_INSTANCE and is_in_doubt(
+        result.item_id, attempts=before.attempts, rule=before.rule
+    ):
+        return change._replace(outcome=InstanceOutcome.UNKNOWN, reason=_MAY_BE_THERE)
+    return change
 
 
 def _tried_by_rule(decision: RetryDecision, item_id: int, before: Tried) -> int:
@@ -218,6 +224,10 @@ def untried(item_id: int, before: Tried, change: ItemChange) -> ItemChange:
 
 _MAY_BE_STORED = (
     "no trusted answer came before, so the peer may have stored it, and it could not be tried again"
+)
+_MAY_BE_THERE = (
+    "no trusted answer came before, and now the peer has an instance with this UID already (0111), "
+    "which may be this one"
 )
 _UNANSWERED = {retry.UNKNOWN.rule: 1, retry.UNKNOWN_TWICE.rule: 2}
 

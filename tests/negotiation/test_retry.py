@@ -60,12 +60,13 @@ DOUBLING = [0.25, 0.5, 1, 2, 4, 8, 16, 32, 60]
         ((0xA900, 0xA9FF), "not_this_object", []),
         ((0xC000, 0xC123, 0xCFFF), "not_this_object", []),
         ((0x0117, 0x0212), "not_this_object", []),
+        ((0x0111,), "duplicate_instance", []),
         ((0x0122,), "not_this_sop_class", []),
         ((0x0124,), "not_authorised", []),
         ((0x0110,), "processing_failure", [1, 5]),
         ((0x0210,), "duplicate_invocation", [0]),
         ((0x0211,), "unrecognised_operation", []),
-        ((0x1234, 0xFF00, 0xFE00, 0x0111, 0xA6FF, 0xA800, 0xAA00, 0xD000), "unknown_status", []),
+        ((0x1234, 0xFF00, 0xFE00, 0xA6FF, 0xA800, 0xAA00, 0xD000), "unknown_status", []),
     ],
 )
 def test_a_status_decides(statuses: tuple[int, ...], rule: str, minutes: list[float]) -> None:

@@ -552,6 +552,31 @@ def test_each_rule_has_its_own_number_of_attempts(folder: Path, quickly: None) -
     assert send.items.get(file__sop_instance_uid="1.2.3.0").attempts == 4
 
 
+@pytest.mark.parametrize(("breaks", "ended"), [(0, "failed"), (1, "unknown")])
+def test_an_instance_that_the_peer_has_already_may_be_that_without_an_answer(
+    folder: Path, quickly: None, breaks: int, ended: str
+) -> None:
+    faults = ["break"] * breaks
+
+    def store(conversation: Conversation) -> None:
+        while True:
+            request = conversation.read_request()
+            is_meant = request.text(0x1000) == "1.2.3.0"
+            if is_meant and faults:
+                faults.pop()
+                conversation.reset()
+                return
+            conversation.answer(request, 0x0111 if is_meant else 0)
+
+    with acceptor(accepting(store)) as running:
+        send = planned(scripted(running.port), folder)
+        run_to_the_end(send)
+    found = send.items.get(file__sop_instance_uid="1.2.3.0")
+    assert (found.outcome, found.status, found.attempts) == (ended, 0x0111, breaks + 1)
+    assert ("may be this one" in found.reason) == bool(breaks)
+    assert outcomes(send) == {"sent": 8, ended: 1}
+
+
 def test_a_breaker_lets_others_try_when_who_was_let_through_may(
     folder: Path, settings: Settings
 ) -> None:
