@@ -81,10 +81,12 @@ def test_one_association_carries_all_that_was_refused(folder: Path, settings: Se
 def test_a_later_retry_is_tried_at_the_pace_of_its_rule(folder: Path, settings: Settings) -> None:
     """Pauses are lengthened at random: for all rows of a batch alike, however long they are."""
     settings.RETRY_BASE_SECONDS = 3600
-    with acceptor(answering(*[0xA700] * 9)) as running:
+    with acceptor(*[answering(*[0xA700] * 9)] * 3) as running:
         send = planned(scripted(running.port), folder)
-        SendItem.objects.update(attempts=2)
-        engine.work(send.destination_id)
+        for _ in range(3):
+            SendItem.objects.update(retry_at=None)
+            SendBatch.objects.update(next_attempt_at=timezone.now())
+            engine.work(send.destination_id)
     (at,) = set(send.items.values_list("retry_at", flat=True))
     assert at is not None
     assert at >= timezone.now() + timedelta(seconds=30 * 3600 - 60)
