@@ -157,22 +157,30 @@ def _cause(error: OSError) -> str:
 
 
 def scan(
-    path: str, *, relative_path: str, wanted: frozenset[int] = frozenset()
+    path: str,
+    *,
+    relative_path: str,
+    wanted: frozenset[int] = frozenset(),
+    may_inflate: bool = True,
 ) -> ScannedInstance | Unreadable:
     """Read what a send needs of a file, and walk its data set to the end.
 
     Args:
         wanted: further top-level attributes whose text is wanted, by tag (see `tag_of`).
+        may_inflate: whether a deflated data set is looked at now.
 
     Returns:
         the instance, or why the file is none: empty, cut off, not DICOM, a DICOMDIR, mislabelled …
+
+    Raises:
+        MustInflate: it is deflated, and may not be inflated now.
     """
     try:
         file = open_carefully(path)
     except OSError as error:
         return Unreadable(path, relative_path, _cause(error))
     try:
-        return read_instance(file, path, relative_path, wanted)
+        return read_instance(file, path, relative_path, wanted, may_inflate=may_inflate)
     except OSError as error:
         return Unreadable(path, relative_path, _cause(error))
     finally:

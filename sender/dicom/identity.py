@@ -52,8 +52,17 @@ _LONGEST_CODE = 16
 _PADDING = b"\0 "
 
 
+class MustInflate(Exception):
+    """The data set is deflated: to look at it takes a while, in which others can work."""
+
+
 def read_instance(
-    file: int, path: str, relative_path: str, wanted: frozenset[int] = frozenset()
+    file: int,
+    path: str,
+    relative_path: str,
+    wanted: frozenset[int] = frozenset(),
+    *,
+    may_inflate: bool = True,
 ) -> ScannedInstance | Unreadable:
     """Read an open file: the instance in it, or why there is none.
 
@@ -61,8 +70,10 @@ def read_instance(
         file: its descriptor.
         relative_path: for people.
         wanted: tags of further attributes whose text is wanted.
+        may_inflate: whether a deflated data set is looked at now.
 
     Raises:
+        MustInflate: it is deflated, and may not be inflated now.
         OSError: the file can't be read, or its times can't be kept.
     """
     found = os.fstat(file)
@@ -73,7 +84,9 @@ def read_instance(
             is_file = stat.S_ISREG(found.st_mode)
             raise part10.NoDicomFile("an empty file" if is_file else "no regular file")
         reader = FileReader(file, size)
-        common, sop_instance, dataset_at, values = _read(reader, wanted, findings)
+        common, sop_instance, dataset_at, values = _read(
+            reader, wanted, findings, may_inflate=may_inflate
+        )
     except (part10.NoDicomFile, Malformed) as error:
         instance = _known_instance(findings.values)
         return Unreadable(path, relative_path, str(error), instance, size, mtime_ns, ctime_ns)
@@ -128,12 +141,16 @@ _Found = tuple[_Common, str, int, Mapping[int, str]]
 """These, SOP Instance UID, where the data set begins, values that were asked for."""
 
 
-def _read(reader: FileReader, wanted: frozenset[int], findings: Findings) -> _Found:
+def _read(
+    reader: FileReader, wanted: frozenset[int], findings: Findings, *, may_inflate: bool
+) -> _Found:
     """Walk a file to its end: from where a known layout ends, else from its beginning."""
     layouts = layouts_for(wanted)
     matched = layouts.match(reader.window)
     if matched is None:
-        syntax, encoding, dataset_at = _read_whole(reader, layouts, findings)
+        syntax, encoding, dataset_at = _read_whole(
+            reader, layouts, findings, may_inflate=may_inflate
+        )
         return *_facts(reader, findings, syntax), dataset_at, _texts(findings, wanted, encoding)
     layout, match = matched
     dataset_at = match.end(layout.border)
@@ -189,13 +206,15 @@ def layouts_for(wanted: frozenset[int]) -> Layouts:
 
 
 def _read_whole(
-    reader: FileReader, layouts: Layouts, findings: Findings
+    reader: FileReader, layouts: Layouts, findings: Findings, *, may_inflate: bool
 ) -> tuple[str, Encoding, int]:
     """Return the transfer syntax, how the data set is written, and where it begins."""
     window = reader.window
     dataset_at = part10.read_file_meta(reader, findings.values)
     syntax = _transfer_syntax(findings.values, dataset_at, reader.size)
     if syntaxes.is_deflated(syntax):
+        if not may_inflate:
+            raise MustInflate
         inflating = InflatingReader(reader, dataset_at)
         walk(inflating, 0, EXPLICIT, layouts.wanted, findings)
         return syntax, EXPLICIT, dataset_at

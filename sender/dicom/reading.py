@@ -10,6 +10,7 @@ LARGEST_INFLATED = 1 << 30
 """Bytes; more than this is refused unread. Nothing of it is kept in memory while it is walked."""
 _FIRST = 1 << 12
 _NEXT = 1 << 13
+_DEFLATED_AT_ONCE = 1 << 16
 _INFLATED_AT_ONCE = 1 << 16
 _UNKNOWN = 1 << 62
 _TIMES_END = 1 << 63
@@ -95,13 +96,13 @@ class FileReader:
         self.start = 0
         self.window: bytes = read_at(file, _FIRST, 0)
 
-    def move(self, position: int) -> None:
+    def move(self, position: int, length: int = _NEXT) -> None:
         """Put the window at a position.
 
         Raises:
             Malformed: the file has become shorter than it was.
         """
-        self.window = read_at(self._file, _NEXT, position)
+        self.window = read_at(self._file, length, position)
         self.start = position
         if len(self.window) < min(LONGEST_HEADER, self.size - position):
             raise Malformed("it became shorter while it was read")
@@ -111,7 +112,7 @@ class FileReader:
         if start < 0 or start + length > len(self.window):
             if position >= self.size:
                 return b""
-            self.move(position)
+            self.move(position, max(length, _NEXT))
             start = 0
         return self.window[start : start + length]
 
@@ -173,7 +174,7 @@ class InflatingReader:
     def _inflate(self) -> bytes:
         packed = self._inflater.unconsumed_tail
         if not packed:
-            packed = self._deflated.at(self._position, _FIRST)
+            packed = self._deflated.at(self._position, _DEFLATED_AT_ONCE)
             self._position += len(packed)
         try:
             inflated = self._inflater.decompress(packed, _INFLATED_AT_ONCE)

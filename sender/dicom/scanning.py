@@ -1,29 +1,30 @@
 """Many files at once: results in the order of the entries, with a bounded read-ahead.
 
 A few thousand files are scanned where they are wanted; for more, children help. A child, or this
-process, that waits for a disk or a network share more than it works goes on with threads, and so
-does one whose files are deflated: those are inflated side by side.
+process, that waits for a disk or a network share more than it works goes on with threads. Deflated
+data sets are inflated beside all that: the library that does so lets other threads work.
 """
 
 import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from sender.dicom import files
 from sender.dicom.children import Child, ChildDied, serve
 from sender.dicom.files import Entry
-from sender.dicom.identity import shared_kind
-from sender.negotiation import syntaxes
+from sender.dicom.identity import MustInflate, shared_kind
 from sender.negotiation.instances import NO_VALUES, ScannedInstance, Unreadable
 
 Listed = Entry | Unreadable
 Scanned = ScannedInstance | Unreadable
+Pending = Scanned | Future[Scanned]
 ALONE_ENTRIES = 20_000
 """So many entries are scanned, or so many seconds spent, before children are worth their start."""
 ALONE_SECONDS = 1.0
@@ -35,6 +36,9 @@ _IN_HAND = 2
 _MOST_PENDING = 32
 _MODULE = "sender.dicom.scanning"
 _THREADS = 8
+_INFLATING = 2
+_MOST_AHEAD = 16
+"""Chunks that are scanned before the first has to be whole."""
 _SLOW_SECONDS = 0.001
 _FAST_SECONDS = 0.0003
 FATAL = "reading it ended the process that tried, twice"
@@ -55,12 +59,17 @@ def scan_many(
     scanner = Scanner(wanted)
     crew = _Crew(wanted, processes - 1)
     done, began = 0, time.monotonic()
+    ahead: deque[list[Pending]] = deque()
     try:
         while not crew.is_ready and (chunk := list(islice(waiting, CHUNK))):
-            yield from scanner.scan(chunk)
+            ahead.append(scanner.scan(chunk))
+            if len(ahead) > _MOST_AHEAD:
+                yield from settled(ahead.popleft())
             done += len(chunk)
             if done >= ALONE_ENTRIES or time.monotonic() - began >= ALONE_SECONDS:
                 crew.start()
+        while ahead:
+            yield from settled(ahead.popleft())
         if crew.is_ready:
             yield from crew.scan(waiting, scanner)
     finally:
@@ -68,21 +77,27 @@ def scan_many(
         scanner.close()
 
 
+def settled(found: Sequence["Pending"]) -> list[Scanned]:
+    """Return what was found, once all of it is."""
+    return [one.result() if isinstance(one, Future) else one for one in found]
+
+
 class Scanner:
-    """Scans chunks of entries in this process; with threads while those help."""
+    """Scans chunks of entries in this process; with threads while files make it wait."""
 
     def __init__(self, wanted: frozenset[int]) -> None:
         self._wanted = wanted
         self._threads: ThreadPoolExecutor | None = None
+        self._inflating: ThreadPoolExecutor | None = None
 
-    def scan(self, entries: Sequence[Listed]) -> list[Scanned]:
-        """Return what stands behind each entry."""
+    def scan(self, entries: Sequence[Listed]) -> list["Pending"]:
+        """Return what stands behind each entry; of deflated data sets, what will tell of it."""
         began, waits = time.perf_counter(), _waits()
         if self._threads is None:
             found = [self._scan(entry) for entry in entries]
         else:
             found = list(self._threads.map(self._scan, entries))
-        self.adapt(found, seconds=time.perf_counter() - began, waits=_waits() - waits)
+        self.adapt(len(entries), seconds=time.perf_counter() - began, waits=_waits() - waits)
         return found
 
     @property
@@ -90,36 +105,40 @@ class Scanner:
         """Whether the next chunk is scanned by threads."""
         return self._threads is not None
 
-    def _scan(self, entry: Listed) -> Scanned:
+    def _scan(self, entry: Listed) -> "Pending":
         if isinstance(entry, Unreadable):
             return entry
-        return files.scan(entry.path, relative_path=entry.relative_path, wanted=self._wanted)
+        scan = partial(
+            files.scan, entry.path, relative_path=entry.relative_path, wanted=self._wanted
+        )
+        try:
+            return scan(may_inflate=False)
+        except MustInflate:
+            return self._inflate(scan)
 
-    def adapt(self, found: Sequence[Scanned], *, seconds: float, waits: int) -> None:
-        """Take threads if most files were deflated, or waited for, each for long; else do without.
+    def _inflate(self, scan: "Callable[[], Scanned]") -> "Future[Scanned]":
+        if self._inflating is None:
+            self._inflating = ThreadPoolExecutor(_INFLATING)
+        return self._inflating.submit(scan)
 
-        Args:
-            found: what was scanned at last.
-            seconds: how long that took.
-            waits: how often something was waited for meanwhile.
-        """
-        count = len(found)
-        are_deflated = sum(map(_is_deflated, found)) > count // 2
-        if self._threads is None:
-            if are_deflated or (seconds > count * _SLOW_SECONDS and waits > count // 2):
-                self._threads = ThreadPoolExecutor(_THREADS)
-        elif seconds < count * _FAST_SECONDS and not are_deflated:
-            self.close()
+    def adapt(self, count: int, *, seconds: float, waits: int) -> None:
+        """Take threads if most files were waited for, each for long; else do without."""
+        if self._threads is None and seconds > count * _SLOW_SECONDS and waits > count // 2:
+            self._threads = ThreadPoolExecutor(_THREADS)
+        elif self._threads is not None and seconds < count * _FAST_SECONDS:
+            self._end_threads()
 
     def close(self) -> None:
         """End the threads."""
+        self._end_threads()
+        if self._inflating is not None:
+            self._inflating.shutdown(cancel_futures=True)
+            self._inflating = None
+
+    def _end_threads(self) -> None:
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
-
-
-def _is_deflated(one: Scanned) -> bool:
-    return isinstance(one, ScannedInstance) and syntaxes.is_deflated(one.kind.transfer_syntax)
 
 
 def _waits() -> int:
@@ -193,7 +212,7 @@ class _Crew:
     def _results(self, share: "_Share") -> list[Scanned]:
         """Wait for a share's results."""
         if share.answer is None:
-            return share.found
+            return settled(share.found)
         entries = [entry for entry in share.entries if isinstance(entry, Entry)]
         try:
             found = iter(_decode(entries, share.answer.result()))
@@ -236,7 +255,7 @@ class _Share:
     entries: list[Listed]
     child: Child | None = None
     answer: "Future[bytes] | None" = None
-    found: list[Scanned] = field(default_factory=list)
+    found: "list[Pending]" = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
@@ -293,7 +312,7 @@ def _scanned(entry: Entry, row: list[Any], commons: list[tuple[Any, ...]]) -> Sc
 
 
 def _answer(scanner: Scanner, request: bytes) -> bytes:
-    return _encode(scanner.scan([Entry(path, "", 0, 0) for path in json.loads(request)]))
+    return _encode(settled(scanner.scan([Entry(path, "", 0, 0) for path in json.loads(request)])))
 
 
 def main() -> None:

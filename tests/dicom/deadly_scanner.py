@@ -10,7 +10,11 @@ _scan = files.scan
 
 
 def scan(
-    path: str, *, relative_path: str, wanted: frozenset[int] = frozenset()
+    path: str,
+    *,
+    relative_path: str,
+    wanted: frozenset[int] = frozenset(),
+    may_inflate: bool = True,
 ) -> ScannedInstance | Unreadable:
     """Scan, but die over files named so; over some only once."""
     name = os.path.basename(path)
@@ -19,7 +23,7 @@ def scan(
     if name.startswith("once") and not os.path.exists(path + ".died"):
         with open(path + ".died", "x"):
             os.kill(os.getpid(), signal.SIGKILL)
-    return _scan(path, relative_path=relative_path, wanted=wanted)
+    return _scan(path, relative_path=relative_path, wanted=wanted, may_inflate=may_inflate)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 
 from sender.dicom import children, files, scanning
 from sender.dicom.files import Entry, list_files
+from sender.dicom.identity import MustInflate
 from sender.dicom.scanning import Scanner, scan_many
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import ScannedInstance, Unreadable
@@ -179,10 +180,40 @@ def test_a_child_in_the_midst_of_its_work_ends_with_a_parent_that_is_killed() ->
     await_true(lambda: not orphan.exists(), "its end", 20)
 
 
-class TestThreads:
-    """A scanner that waits for files, or inflates them, takes threads, and gives them up again."""
+def test_what_is_deflated_is_inflated_beside_the_rest_and_stays_in_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deflated = syntaxes.DEFLATED_EXPLICIT_VR_LE
+    for number in (5, 7, 58):
+        factories.write_instance(
+            folder / f"{number:03}.dcm", sop_instance=f"1.2.4.{number}", transfer_syntax=deflated
+        )
+    cut = (folder / "058.dcm").read_bytes()
+    (folder / "058.dcm").write_bytes(cut[:-20])
+    monkeypatch.setattr(scanning, "CHUNK", 4)
+    monkeypatch.setattr(scanning, "_MOST_AHEAD", 2)
+    found = alone(folder)
+    assert [one.relative_path for one in found] == sorted(os.listdir(folder))
+    told = {one.relative_path: one for one in found}
+    for name in ("005.dcm", "007.dcm"):
+        one = told[name]
+        assert isinstance(one, ScannedInstance)
+        assert one.kind.transfer_syntax == deflated
+    assert isinstance(told["058.dcm"], Unreadable)
+    assert "cut off" in told["058.dcm"].reason
+    assert sum(isinstance(one, ScannedInstance) for one in found) == COUNT - 1
 
-    FOUND = (Unreadable("/a", "a", "empty"),) * 40
+
+def test_who_wants_no_inflating_now_is_told(tmp_path: Path) -> None:
+    path = factories.write_instance(
+        tmp_path / "x", sop_instance="1.2", transfer_syntax=syntaxes.DEFLATED_EXPLICIT_VR_LE
+    )
+    with pytest.raises(MustInflate):
+        files.scan(str(path), relative_path="x", may_inflate=False)
+
+
+class TestThreads:
+    """A scanner that waits for files takes threads, and gives them up again."""
 
     @pytest.fixture
     def gate(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Barrier]:
@@ -211,7 +242,7 @@ class TestThreads:
     ) -> None:
         assert gate.parties == 4
         scanner = Scanner(frozenset())
-        scanner.adapt(self.FOUND, seconds=4.0, waits=40)
+        scanner.adapt(40, seconds=4.0, waits=40)
         assert scanner.has_threads
         # Nothing would come back if they were read one after another.
         assert len(scanner.scan(self.entries(folder))) == 40
@@ -219,28 +250,13 @@ class TestThreads:
 
     def test_work_that_is_slow_but_never_waits_gets_none(self) -> None:
         scanner = Scanner(frozenset())
-        scanner.adapt(self.FOUND, seconds=4.0, waits=1)
-        assert not scanner.has_threads
-
-    def test_deflated_files_are_inflated_side_by_side(self, tmp_path: Path) -> None:
-        scanner = Scanner(frozenset())
-        for number in range(3):
-            factories.write_instance(
-                tmp_path / f"{number}.dcm",
-                sop_instance=f"1.2.3.{number}",
-                transfer_syntax=syntaxes.DEFLATED_EXPLICIT_VR_LE,
-            )
-        found = scanner.scan(self.entries(tmp_path))
-        assert scanner.has_threads
-        assert scanner.scan(self.entries(tmp_path)) == found
-        assert scanner.has_threads, "fast as they are, more of them may come"
-        scanner.adapt(self.FOUND, seconds=0.001, waits=0)
+        scanner.adapt(40, seconds=4.0, waits=1)
         assert not scanner.has_threads
 
     def test_once_they_come_fast_again_the_threads_end(self) -> None:
         scanner = Scanner(frozenset())
-        scanner.adapt(self.FOUND, seconds=4.0, waits=40)
-        scanner.adapt(self.FOUND, seconds=0.001, waits=0)
+        scanner.adapt(40, seconds=4.0, waits=40)
+        scanner.adapt(40, seconds=0.001, waits=0)
         assert not scanner.has_threads
 
 
