@@ -146,7 +146,7 @@ def claim_follower(batch: SendBatch, owner: str) -> BatchLease | None:
         destination.association_scope != AssociationScope.STUDIES
         or destination.instances_per_association
         or batch.is_isolated
-        or _is_overtaken(batch)
+        or is_overtaken(batch)
     ):
         return None
     following = _due(batch.destination_id).filter(
@@ -155,7 +155,7 @@ def claim_follower(batch: SendBatch, owner: str) -> BatchLease | None:
     return _claim(following, owner)
 
 
-def _is_overtaken(batch: SendBatch) -> bool:
+def is_overtaken(batch: SendBatch) -> bool:
     """Tell whether something more urgent waits for the destination and may run now.
 
     Or what has waited for long to be tried alone: only urgent and inline sends go before that.

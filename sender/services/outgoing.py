@@ -75,10 +75,13 @@ def _chosen(
     options = run.send.template_version.spec.options
     contexts = passage.opened.association.contexts
     choices: dict[object, Choice | Refusal] = {}
+    study = ""
     for item in items:
+        if passage.gives_way and study and item.instance.study_instance != study:
+            passage.stopping.set()
         if passage.stopping.is_set():
             return
-        kind = item.instance.kind
+        kind, study = item.instance.kind, item.instance.study_instance
         if _bar_of(run, item) is not None:
             run.left_out.append(item)
             continue

@@ -18,7 +18,7 @@ from django.utils import timezone
 from sender.models import Send, SendBatch
 from sender.negotiation import pacing
 from sender.negotiation.outcomes import StoreOutcome
-from sender.services import gate, limits, recording
+from sender.services import fairness, gate, leases, limits, recording
 from sender.services.associating import RecordedAssociation
 from sender.services.conversions import Conversions
 from sender.services.gate import View
@@ -82,6 +82,7 @@ class Passage:
         in_use: associations that are open to the destination, this one included.
         answers: outcomes that nobody has taken in for the pace yet.
         stored: SOP classes of which the peer has stored something.
+        gives_way: something more urgent waits for the end of the study at work.
     """
 
     opened: RecordedAssociation
@@ -96,6 +97,7 @@ class Passage:
     is_interrupted: bool = False
     answers: deque[StoreOutcome] = field(default_factory=deque)
     stored: set[str] = field(default_factory=set)
+    gives_way: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -136,6 +138,13 @@ def _take_in(passage: Passage, view: View) -> None:
         passage.stopping.set()
 
 
+def _is_overtaken(batch: SendBatch) -> bool:
+    """Tell whether something more urgent waits, here or for a worker elsewhere."""
+    if leases.is_overtaken(batch):
+        return True
+    return not batch.send.inline and fairness.more_urgent_than(batch.destination_id) is not None
+
+
 def let_go_if_due(passage: Passage) -> None:
     """End the association once others may hold our leases; from the thread that uses it."""
     if passage.tenure.must_let_go:
@@ -168,6 +177,7 @@ class Keeper:
             self._cut_off()
         if passage.ends_at is None:
             _take_in(passage, gate.look_at_work(passage.at_work.send.pk))
+            passage.gives_way = _is_overtaken(passage.at_work.batch)
         self._stalls.look()
         self.take_in_answers()
 

@@ -28,7 +28,12 @@ from sender.services.inserting import insert_rows
 from sender.services.owners import lease_end
 
 PAGE_ROWS = 2000
-BATCH_INSTANCES = 500
+BATCH_INSTANCES = 2000
+"""So many instances of several studies travel as one batch; a study is never cut for it."""
+SHARED_INSTANCES = 500
+"""So small batches may be where several associations share a send."""
+SHARES = 4
+"""Batches for each association, at least, where there are enough instances."""
 LONGEST_REASON = 600
 _ITEM = (
     "send_id", "batch_id", "part_id", "file_id", "position", "outcome", "reason",
@@ -138,6 +143,7 @@ class PagedPlan:
         self._kinds = kinds
         self._scope = send.destination.association_scope
         self._largest = send.destination.instances_per_association or 0
+        self._most = _most_instances(send)
         self._position = int(cursor.get("position", 0))
         self._batch_number = int(cursor.get("batch", 0))
         self._open = {
@@ -208,8 +214,7 @@ class PagedPlan:
             return True
         if self._scope != AssociationScope.STUDIES:
             return False
-        most = min(BATCH_INSTANCES, self._largest or BATCH_INSTANCES)
-        return batch.instances + study_files <= most
+        return batch.instances + study_files <= min(self._most, self._largest or self._most)
 
     def write(self, progress: Sequence[int | None]) -> None:
         """Write the page and how far the planner is, in one transaction.
@@ -344,3 +349,15 @@ class PagedPlan:
         insert_rows(
             ItemCopy, ("item_id", "file_id"), [(items[first], file) for first, file in found]
         )
+
+
+def _most_instances(send: Send) -> int:
+    """Return how many instances of several studies make a batch full.
+
+    One association gains nothing by many batches; several need some each, lest one goes on alone.
+    """
+    associations = send.destination.max_associations
+    if associations == 1 or send.listing is None:
+        return BATCH_INSTANCES
+    share = send.listing.files // (associations * SHARES)
+    return min(BATCH_INSTANCES, max(SHARED_INSTANCES, share))

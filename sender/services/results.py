@@ -1,7 +1,7 @@
 """What results make of the rows of a send, and how they are committed: in groups, guarded."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import Case, F, IntegerField, Q, Value, When
 from django.utils import timezone
 
 from sender.models import InstanceAttempt, Send, SendItem, SourceFolder, StudyPart
@@ -266,11 +266,27 @@ def is_pending(item_id: int) -> bool:
     return SendItem.objects.filter(pk=item_id, outcome=InstanceOutcome.PENDING).exists()
 
 
+def _sent_as(members: Sequence[Change]) -> Case | Value:
+    """Return in which transfer syntax each of some items was sent, as the database understands."""
+    items: defaultdict[str, list[int]] = defaultdict(list)
+    for one in members:
+        items[one.change.sent_as].append(one.item_id)
+    ids = {uid: Value(transfer_syntax_id(uid) if uid else None) for uid in items}
+    first, *others = items
+    if not others:
+        return ids[first]
+    cases = (When(pk__among=items[uid], then=ids[uid]) for uid in others)
+    return Case(*cases, default=ids[first], output_field=IntegerField())
+
+
 def write_changes(changes: Iterable[Change], attempt: UUID) -> None:
-    """Write what results make of pending items, counts included; equal changes by one UPDATE."""
+    """Write what results make of pending items, counts included.
+
+    Changes that are equal but for what was sent are written by one UPDATE.
+    """
     alike: defaultdict[ItemChange, list[Change]] = defaultdict(list)
     for one in changes:
-        alike[one.change].append(one)
+        alike[one.change._replace(sent_as="")].append(one)
     moves: Counter[Move] = Counter()
     for change, members in alike.items():
         SendItem.objects.filter(pk__among={one.item_id for one in members}).update(
@@ -279,7 +295,7 @@ def write_changes(changes: Iterable[Change], attempt: UUID) -> None:
             status=change.status,
             rule=change.rule,
             retry_at=change.retry_at,
-            sent_as_id=transfer_syntax_id(change.sent_as) if change.sent_as else None,
+            sent_as=_sent_as(members),
             conversion=change.conversion,
             attempts=F("attempts") + int(change.tried),
             last_attempt=attempt,

@@ -429,6 +429,27 @@ def _run_inline(send_id: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_urgent_send_overtakes_at_the_border_of_a_study_too(
+    store: Store, tmp_path: Path, *, elsewhere: bool
+) -> None:
+    bulk = slow(store)
+    one = planned(bulk, write_studies(tmp_path / "a", 4, root="1.5"))
+    assert one.batches.count() == 1
+    to = slow(store, name="other") if elsewhere else bulk
+    two = planned(to, write_studies(tmp_path / "b", 1, root="1.6"))
+    with background(workers=1):
+        await_first(store, 1)
+        control.set_priority(two, "anna", 100)
+        await_true(lambda: state_of(one) == SendState.SUCCEEDED, "the end", 30)
+    assert state_of(two) == SendState.SUCCEEDED
+    urgent = [number for number, uid in enumerate(store.stored) if uid.startswith("1.6")]
+    assert urgent in ([3, 4, 5], [6, 7, 8]), "behind a whole study"
+    assert len(store.stored) == 15
+    assert set(one.items.values_list("attempts", flat=True)) == {1}
+
+
+@pytest.mark.slow
 def test_an_urgent_send_to_another_destination_takes_the_worker_at_the_border_of_a_batch(
     store: Store, tmp_path: Path
 ) -> None:

@@ -184,6 +184,20 @@ def test_a_study_is_not_cut_where_the_destination_sets_no_limit(
     assert [len(batch) for batch in batches(planned(folder))] == [6, 3]
 
 
+@pytest.mark.parametrize(("associations", "expected"), [(1, [9]), (2, [6, 3]), (3, [3, 3, 3])])
+def test_several_associations_get_some_batches_each(
+    associations: int,
+    expected: list[int],
+    folder: Path,
+    issued: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan_pages, "SHARED_INSTANCES", 2)
+    monkeypatch.setattr(plan_pages, "SHARES", 2 / 3)
+    to = factories.destination(max_associations=associations)
+    assert [len(batch) for batch in batches(planned(folder, to=to))] == expected
+
+
 @pytest.mark.parametrize(
     "page", [4, *(pytest.param(page, marks=pytest.mark.slow) for page in (1, 2, 7))]
 )
