@@ -226,9 +226,10 @@ def test_a_refusal_is_one_line_of_the_log_without_what_was_asked(
     as_role: Callable[[str], Client], caplog: pytest.LogCaptureFixture
 ) -> None:
     as_role("operator").get(reverse("destination_add"), {"name": "MEIER^ANNA"})
-    (line,) = caplog.text.splitlines()
-    assert line.startswith("WARNING")
-    assert line.endswith("Refused: GET /destinations/add/ by operator, needs the right: configure")
+    (told,) = caplog.records
+    assert (told.levelname, told.exc_info) == ("WARNING", None)
+    said = "Refused: GET /destinations/add/ by operator, needs the right: configure"
+    assert told.getMessage() == said
 
 
 def test_a_path_makes_no_second_line_of_the_log(
