@@ -169,7 +169,17 @@ def is_overtaken(batch: SendBatch) -> bool:
     gives_way = batch.priority < URGENT and not batch.send.inline
     if gives_way and gate.is_awaited(batch.destination_id, shut, now):
         return True
-    return due.filter(urgent).exclude(send_id__in=shut).exists()
+    waiting = due.filter(urgent).exclude(send_id__in=shut)
+    if _has_others(batch):  # what must be alone could not begin yet
+        waiting = waiting.filter(is_isolated=False)
+    return waiting.exists()
+
+
+def _has_others(batch: SendBatch) -> bool:
+    at_work = SendBatch.objects.filter(
+        destination_id=batch.destination_id, state=BatchState.RUNNING
+    )
+    return at_work.exclude(pk=batch.pk).exists()
 
 
 def _due(destination_id: int) -> QuerySet[SendBatch]:

@@ -154,3 +154,19 @@ def test_who_waits_to_be_tried_alone_is_told(send: Send, folder: Path) -> None:
     found = waits.waits_for(send)
     assert found is not None
     assert found.reason == "It is tried alone, once nothing else is at work at pacs."
+
+
+def test_a_more_urgent_one_takes_nobody_away_while_others_keep_it_from_beginning(
+    send: Send, folder: Path
+) -> None:
+    """Else whoever works would end its association at each study, only to open the next."""
+    soon = timezone.now() - timedelta(seconds=1)
+    SendBatch.objects.filter(is_isolated=True).update(next_attempt_at=soon, priority=10)
+    first = at_work(send)
+    assert leases.is_overtaken(first), "it may begin once this one ends"
+    beside = claimed(planned(send.destination, folder))
+    assert beside is not None
+    assert not leases.is_overtaken(first)
+    assert not leases.is_overtaken(beside)
+    end(beside)
+    assert leases.is_overtaken(first)
