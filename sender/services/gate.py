@@ -110,8 +110,7 @@ def look(destination_id: int) -> Gate:
     breaker = next((hold for hold in holds if hold.kind == HoldKind.BREAKER), None)
     if closed is None and breaker is not None and not _is_over(breaker, now):
         closed = _of_hold(breaker)
-    at_work = SendBatch.objects.filter(destination_id=destination_id, state=BatchState.RUNNING)
-    running = list(at_work.values_list("is_isolated", flat=True))
+    running = list(at_work(destination_id).values_list("is_isolated", flat=True))
     if closed is None and any(running):
         closed = Closed(By.ALONE, "One instance is tried alone.")
     shut = shut_sends(destination_id, now)
@@ -125,13 +124,8 @@ def is_awaited(destination_id: int, shut: frozenset[int], now: datetime) -> bool
     Args:
         shut: sends that are outside their own windows.
     """
-    alone = SendBatch.objects.filter(
-        destination_id=destination_id,
-        state=BatchState.READY,
-        is_isolated=True,
-        next_attempt_at__lte=now - ALONE_PATIENCE,
-        send__state__in=(SendState.QUEUED, SendState.RUNNING),
-        send__control="",
+    alone = ready(destination_id).filter(
+        is_isolated=True, next_attempt_at__lte=now - ALONE_PATIENCE
     )
     return alone.exclude(send_id__in=shut).exists()
 
@@ -200,27 +194,32 @@ def works_beside(destination_id: int, attempt: UUID | None) -> bool:
 
 def may_have_work(destination_id: int) -> bool:
     """Tell whether any batch waits for the destination, whether it may begin now or not."""
-    return _waiting(destination_id).exists()
+    return ready(destination_id).filter(send__inline=False).exists()
 
 
-def _waiting(destination_id: int) -> QuerySet[SendBatch]:
+def ready(destination_id: int) -> QuerySet[SendBatch]:
+    """Return the batches for a destination that wait, due or not, and that nobody has stopped."""
     return SendBatch.objects.filter(
         destination_id=destination_id,
         state=BatchState.READY,
         send__state__in=(SendState.QUEUED, SendState.RUNNING),
         send__control="",
-        send__inline=False,
     )
+
+
+def at_work(destination_id: int) -> QuerySet[SendBatch]:
+    """Return the batches for a destination that somebody works on."""
+    return SendBatch.objects.filter(destination_id=destination_id, state=BatchState.RUNNING)
 
 
 def may_begin(destination_id: int, gate: Gate) -> QuerySet[SendBatch]:
     """Return the batches that may be begun once they are due; the gate must be open."""
-    ready = _waiting(destination_id)
+    found = ready(destination_id).filter(send__inline=False)
     if gate.shut:
-        ready = ready.exclude(send_id__in=gate.shut)
+        found = found.exclude(send_id__in=gate.shut)
     if gate.awaited is not None:
-        ready = ready.filter(Q(is_isolated=True) | Q(priority__gte=URGENT))
-    return ready.filter(is_isolated=False) if gate.is_busy else ready
+        found = found.filter(Q(is_isolated=True) | Q(priority__gte=URGENT))
+    return found.filter(is_isolated=False) if gate.is_busy else found
 
 
 def next_due(destination_id: int) -> datetime | None:

@@ -19,7 +19,6 @@ from sender.models import (
     Destination,
     DestinationSlot,
     SendBatch,
-    SendState,
 )
 from sender.models.sends import URGENT
 from sender.services import gate, holds, limits
@@ -176,20 +175,11 @@ def is_overtaken(batch: SendBatch) -> bool:
 
 
 def _has_others(batch: SendBatch) -> bool:
-    at_work = SendBatch.objects.filter(
-        destination_id=batch.destination_id, state=BatchState.RUNNING
-    )
-    return at_work.exclude(pk=batch.pk).exists()
+    return gate.at_work(batch.destination_id).exclude(pk=batch.pk).exists()
 
 
 def _due(destination_id: int) -> QuerySet[SendBatch]:
-    return SendBatch.objects.filter(
-        destination_id=destination_id,
-        state=BatchState.READY,
-        next_attempt_at__lte=timezone.now(),
-        send__state__in=(SendState.QUEUED, SendState.RUNNING),
-        send__control="",
-    )
+    return gate.ready(destination_id).filter(next_attempt_at__lte=timezone.now())
 
 
 _USUAL_ORDER = ("-priority", "next_attempt_at", "id")
@@ -218,8 +208,7 @@ def _claim_alone(claim: BatchLease, owner: str, destination_id: int) -> bool:
     """Claim a batch that may only run while no other does."""
     with transaction.atomic():
         Destination.objects.select_for_update(no_key=True).get(pk=destination_id)
-        at_work = SendBatch.objects.filter(destination_id=destination_id, state=BatchState.RUNNING)
-        return not at_work.exists() and _take(claim, owner)
+        return not gate.at_work(destination_id).exists() and _take(claim, owner)
 
 
 def _take(claim: BatchLease, owner: str) -> bool:
