@@ -9,10 +9,9 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -108,18 +107,20 @@ class Scanner:
     def _scan(self, entry: Listed) -> "Pending":
         if isinstance(entry, Unreadable):
             return entry
-        scan = partial(
-            files.scan, entry.path, relative_path=entry.relative_path, wanted=self._wanted
-        )
         try:
-            return scan(may_inflate=False)
+            return self._scan_file(entry, may_inflate=False)
         except MustInflate:
-            return self._inflate(scan)
+            if self._inflating is None:
+                self._inflating = ThreadPoolExecutor(_INFLATING)
+            return self._inflating.submit(self._scan_file, entry, may_inflate=True)
 
-    def _inflate(self, scan: "Callable[[], Scanned]") -> "Future[Scanned]":
-        if self._inflating is None:
-            self._inflating = ThreadPoolExecutor(_INFLATING)
-        return self._inflating.submit(scan)
+    def _scan_file(self, entry: Entry, *, may_inflate: bool) -> Scanned:
+        return files.scan(
+            entry.path,
+            relative_path=entry.relative_path,
+            wanted=self._wanted,
+            may_inflate=may_inflate,
+        )
 
     def adapt(self, count: int, *, seconds: float, waits: int) -> None:
         """Take threads if most files were waited for, each for long; else do without."""
