@@ -531,21 +531,33 @@ def test_what_the_peer_stored_speaks_against_the_reason_of_a_refusal(
     assert Association.objects.count() == stored
 
 
-def test_each_rule_has_its_own_number_of_attempts(folder: Path, quickly: None) -> None:
-    """Two connections break, then the peer fails once: it is asked again as after a first time."""
-    faults = ["break", "break", "fail"]
+BREAKS = None
+
+
+def troubled(*faults: int | None) -> Callable[[Conversation], None]:
+    """Return a script in which one instance, 1.2.3.0, meets a fault each time it is asked for.
+
+    Args:
+        faults: statuses, or BREAKS, which ends the connection; all else is stored.
+    """
+    waiting = list(faults)
 
     def store(conversation: Conversation) -> None:
         while True:
             request = conversation.read_request()
             is_meant = request.text(0x1000) == "1.2.3.0"
-            fault = faults.pop(0) if is_meant and faults else ""
-            if fault == "break":
+            fault = waiting.pop(0) if is_meant and waiting else 0
+            if fault is BREAKS:
                 conversation.reset()
                 return
-            conversation.answer(request, 0x0110 if fault else 0)
+            conversation.answer(request, fault)
 
-    with acceptor(accepting(store)) as running:
+    return accepting(store)
+
+
+def test_each_rule_has_its_own_number_of_attempts(folder: Path, quickly: None) -> None:
+    """Two connections break, then the peer fails once: it is asked again as after a first time."""
+    with acceptor(troubled(BREAKS, BREAKS, 0x0110)) as running:
         send = planned(scripted(running.port), folder)
         run_to_the_end(send)
     assert outcomes(send) == {"sent": 9}
@@ -556,19 +568,7 @@ def test_each_rule_has_its_own_number_of_attempts(folder: Path, quickly: None) -
 def test_an_instance_that_the_peer_has_already_may_be_that_without_an_answer(
     folder: Path, quickly: None, breaks: int, ended: str
 ) -> None:
-    faults = ["break"] * breaks
-
-    def store(conversation: Conversation) -> None:
-        while True:
-            request = conversation.read_request()
-            is_meant = request.text(0x1000) == "1.2.3.0"
-            if is_meant and faults:
-                faults.pop()
-                conversation.reset()
-                return
-            conversation.answer(request, 0x0111 if is_meant else 0)
-
-    with acceptor(accepting(store)) as running:
+    with acceptor(troubled(*[BREAKS] * breaks, 0x0111)) as running:
         send = planned(scripted(running.port), folder)
         run_to_the_end(send)
     found = send.items.get(file__sop_instance_uid="1.2.3.0")

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from sender.models import ContextTemplate, Destination, Listing, Schedule, Send
 from tests import factories
+from tests.web.test_schedules import form as schedule_form
 
 SignIn = Callable[[str], Client]
 
@@ -72,20 +73,6 @@ def test_many_sources_that_can_not_be_used_are_counted(
     said = errors(as_role("operator").post("/sends/new/", form))
     assert said.count("does not exist") == 20
     assert "30 more can't be used." in said
-
-
-def schedule_form(folder: Path, to: Destination, **changes: Any) -> dict[str, Any]:
-    template = ContextTemplate.objects.get(name="Derived from files")
-    return {
-        "name": "Nightly", "enabled": "on", "kind": "cron", "expression": "0 20 * * *",
-        "zone": "Europe/Berlin", "anchor": "", "catch_up": "latest", "overlap": "skip",
-        "windows": "", "finish_within_hours": "", "sources": str(folder), "only_new": "on",
-        "study_order": "listed", "priority": "0", "retries": "", "note": "",
-        "targets-TOTAL_FORMS": "2", "targets-INITIAL_FORMS": "0",
-        "targets-0-destination": str(to.pk), "targets-0-template": str(template.pk),
-        "targets-1-destination": "", "targets-1-template": str(template.pk),
-        **changes,
-    }  # fmt: skip
 
 
 WRONG_SCHEDULE = {
