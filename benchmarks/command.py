@@ -28,8 +28,9 @@ from benchmarks.receivers import NotStarted, Ports, receiving
 from benchmarks.report import HEADER
 from benchmarks.rounds import Course, Round, chosen, run_round
 from benchmarks.senders import Bench, databases_of
-from benchmarks.sites import SQLITE, Site, made_site
+from benchmarks.sites import SQLITE, Site, destination, made_site
 
+WARM_UP_INSTANCES = 200
 DEFAULT_FOLDER = Path(tempfile.gettempdir()) / "concordat-benchmark"
 
 
@@ -100,25 +101,26 @@ def _bench(course: Course, databases: set[str]) -> Iterator[Bench]:
     """Make new installations, and see what a start of them takes."""
     ports = Ports.free()
     single = data_set("single", 1, course.folder)
+    warm_up = data_set("warm-up", WARM_UP_INSTANCES, course.folder)
     work = Path(tempfile.mkdtemp(prefix="concordat-bench-"))
     work.chmod(0o755)  # PostgreSQL's own user has to get in
     try:
         with ExitStack() as stack:
             sites = {
-                name: stack.enter_context(made_site(work / name, ports.receiver, name))
+                name: stack.enter_context(made_site(work / name, ports, name))
                 for name in sorted(databases)
             }
             with receiving("null", ports):
                 starts = {name: _start(site, single.folder) for name, site in sites.items()}
-            yield Bench(sites, ports, single, starts)
+            yield Bench(sites, ports, single, warm_up, starts)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _start(site: Site, folder: Path) -> Finished:
     """Return what `send --inline` takes for one tiny instance, the second time."""
-    site.send(folder, 1, inline=True)
-    return site.send(folder, 1, inline=True)
+    site.send(folder, destination(1), inline=True)
+    return site.send(folder, destination(1), inline=True)
 
 
 def _print_conditions(bench: Bench, course: Course) -> None:

@@ -324,8 +324,13 @@ def _finding(number: int) -> Dataset:
     return found
 
 
+def _make_warm_up(count: int, files: Path) -> None:
+    """Write what a background sender sends before it is measured: no instance of the sets."""
+    _make_series(count, files, Kind(CT, "CT", 512, 512, ExplicitVRLittleEndian), number=8)
+
+
 def _make_single(count: int, files: Path) -> None:
-    """Write what is sent to warm up: no instance of the sets."""
+    """Write one tiny instance, of no set: what a send costs that has nothing to send."""
     _make_series(count, files, Kind(MR, "MR", 64, 64, ExplicitVRLittleEndian), number=9)
 
 
@@ -336,4 +341,5 @@ _MAKERS: dict[str, Callable[[int, Path], None]] = {
     "D": _make_d,
     "L": _make_l,
     "single": _make_single,
+    "warm-up": _make_warm_up,
 }

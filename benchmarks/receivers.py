@@ -36,9 +36,10 @@ class NotStarted(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where receivers listen, and Orthanc's web servers."""
+    """Where receivers listen, that of what is sent to warm up among them, and Orthanc's servers."""
 
     receiver: int
+    warm_up: int
     orthanc_http: int
     orthanc_sender_http: int
     orthanc_sender_dicom: int
@@ -46,7 +47,7 @@ class Ports:
     @classmethod
     def free(cls) -> "Ports":
         """Return ports on which nobody listens now."""
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
         numbers = [listener.getsockname()[1] for listener in sockets]
         for listener in sockets:
             listener.close()

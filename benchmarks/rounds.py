@@ -163,8 +163,8 @@ def _loss(measured: Measured, stored: int | None, count: int) -> str:
     """Say what was lost; a run that loses an instance counts as failed."""
     if measured.sent < count:
         return f"it sent {measured.sent} of {count}"
-    if stored is not None and stored < count + measured.warm_up:
-        return f"the receiver took {stored - measured.warm_up} of {count}"
+    if stored is not None and stored < count:
+        return f"the receiver took {stored} of {count}"
     return ""
 
 

@@ -26,8 +26,9 @@ from benchmarks.receivers import (
     Ports,
     environment_of,
     program,
+    receiving,
 )
-from benchmarks.sites import SQLITE, Site
+from benchmarks.sites import SQLITE, Site, destination, warm_up_destination
 
 LIMIT_SECONDS = 900.0
 PLAIN_SCRIPT = Path(__file__).with_name("plain_pynetdicom.py")
@@ -49,7 +50,6 @@ class Measured:
         sent: how many instances the sender says that it has sent.
         growth_bytes: the peak of the process that grew most, beyond what it had with nothing, or
             one tiny instance, to send; None if that is not known.
-        warm_up: instances that it had sent to the same receiver before it was measured.
     """
 
     seconds: float
@@ -59,7 +59,6 @@ class Measured:
     strange_seconds: float
     sent: int
     growth_bytes: int | None = None
-    warm_up: int = 0
 
 
 class Sender(Protocol):
@@ -86,12 +85,14 @@ class Bench:
     Attributes:
         sites: installations by database.
         single: a set of one tiny instance.
+        warm_up: what a background sender sends before it is measured, as one that works all day.
         starts: what `send --inline` takes for that, by database.
     """
 
     sites: Mapping[str, Site]
     ports: Ports
     single: DataSet
+    warm_up: DataSet
     starts: Mapping[str, Finished]
 
 
@@ -119,7 +120,7 @@ def make_sender(name: str, bench: Bench) -> Sender:
         site = bench.sites[database]
         if way == "concordat":
             return Inline(site, associations, bench.starts[database].peak_bytes)
-        return Cluster(site, associations, bench.single)
+        return Cluster(site, associations, bench)
     tool = name.removesuffix(NODELAY)
     if tool == "orthanc-job":
         return OrthancJob(name, bench.ports)
@@ -176,7 +177,8 @@ class Inline:
     def send(self, data: DataSet) -> Measured:
         server = self._site.server_cpu_seconds()
         with under_new_names(data) as new:
-            finished = self._site.send(new.folder, self._associations, inline=True)
+            to = destination(self._associations)
+            finished = self._site.send(new.folder, to, inline=True)
         server = self._site.server_cpu_seconds() - server
         return _of_product(
             finished,
@@ -188,12 +190,15 @@ class Inline:
 
 
 class Cluster:
-    """The product's background sender; it is started, and has sent once, before it is measured."""
+    """The product's background sender; it runs, and has sent elsewhere, when it is measured.
 
-    def __init__(self, site: Site, associations: int, single: DataSet) -> None:
+    Its growth is counted from when it had sent next to nothing.
+    """
+
+    def __init__(self, site: Site, associations: int, bench: Bench) -> None:
         self._site = site
         self._associations = associations
-        self._single = single
+        self._bench = bench
 
     @contextmanager
     def ready(self, data: DataSet) -> Iterator[None]:
@@ -201,15 +206,24 @@ class Cluster:
 
     def send(self, data: DataSet) -> Measured:
         with self._site.sender(self._associations) as tree:
-            self._site.warm_up(self._single.folder, self._associations)
+            idle = self._warm_up(tree)
             with under_new_names(data) as new:
-                measured = self._measure(tree, new)
-            return replace(measured, warm_up=self._single.count)
+                return self._measure(tree, idle, new)
 
-    def _measure(self, tree: Tree, data: DataSet) -> Measured:
-        idle = tree.reset_peaks()
+    def _warm_up(self, tree: Tree) -> dict[int, int]:
+        """Have it send to another receiver; return what its processes had before that."""
+        bench, warm_up = self._bench, warm_up_destination(self._associations)
+        with receiving("null", replace(bench.ports, receiver=bench.ports.warm_up)):
+            self._site.await_sender(bench.single.folder, warm_up)
+            idle = tree.reset_peaks()
+            with under_new_names(bench.warm_up) as new:
+                self._site.send(new.folder, warm_up, inline=False)
+        return idle
+
+    def _measure(self, tree: Tree, idle: Mapping[int, int], data: DataSet) -> Measured:
         before = tree.cpu_seconds() + self._site.server_cpu_seconds()
-        finished = self._site.send(data.folder, self._associations, inline=False)
+        to = destination(self._associations)
+        finished = self._site.send(data.folder, to, inline=False)
         used = tree.cpu_seconds() + self._site.server_cpu_seconds() - before
         return _of_product(
             finished,

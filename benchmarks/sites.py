@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import Finished, Tree, run
-from benchmarks.receivers import AE_TITLE, NotStarted
+from benchmarks.receivers import AE_TITLE, NotStarted, Ports
 
 ROOT = Path(__file__).resolve().parent.parent
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
@@ -37,7 +37,7 @@ for to in Destination.objects.filter(max_associations__gt=1):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An installation with a destination for each number of associations.
+    """An installation with two destinations for each number of associations.
 
     Attributes:
         server: the database's processes, if they are not in ours.
@@ -46,9 +46,9 @@ class Site:
     environment: dict[str, str]
     server: Tree | None
 
-    def send(self, folder: Path, associations: int, *, inline: bool) -> Finished:
-        """Send a folder with the product's own command."""
-        options = ["--to", destination(associations), "--json"] + ["--inline"] * inline
+    def send(self, folder: Path, to: str, *, inline: bool) -> Finished:
+        """Send a folder to a destination with the product's own command."""
+        options = ["--to", to, "--json"] + ["--inline"] * inline
         command = [*MANAGE, "send", str(folder), *options]
         return run(command, self.environment, limit_seconds=LIMIT_SECONDS)
 
@@ -67,14 +67,14 @@ class Site:
         with running(command, self.environment) as tree:
             yield tree
 
-    def warm_up(self, folder: Path, associations: int) -> None:
-        """Send through the background sender until it is there and has imported what it needs.
+    def await_sender(self, folder: Path, to: str) -> None:
+        """Send through the background sender until it is there.
 
         Raises:
             NotStarted: it does not come.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.send(folder, associations, inline=False).code == NO_SENDER:
+        while self.send(folder, to, inline=False).code == NO_SENDER:
             if time.monotonic() > deadline:
                 raise NotStarted("The background sender does not start.")
 
@@ -112,8 +112,13 @@ def destination(associations: int) -> str:
     return f"bench{associations}"
 
 
+def warm_up_destination(associations: int) -> str:
+    """Return the name of that which gets what is sent before anything is measured."""
+    return f"warm-up{associations}"
+
+
 @contextmanager
-def made_site(folder: Path, port: int, database: str) -> Iterator[Site]:
+def made_site(folder: Path, ports: Ports, database: str) -> Iterator[Site]:
     """Make a new installation; its database server, if any, runs until the block ends."""
     folder.mkdir(mode=0o755, parents=True)
     ours = ("CONCORDAT_", "DATABASE_URL")
@@ -121,24 +126,27 @@ def made_site(folder: Path, port: int, database: str) -> Iterator[Site]:
     environment["CONCORDAT_DATA_DIR"] = str(folder / "var")
     if database == SQLITE:
         site = Site(environment, None)
-        _prepare(site, port)
+        _prepare(site, ports)
         yield site
         return
     with _postgresql(folder) as (address, server):
         site = Site(environment | {"DATABASE_URL": address}, server)
-        _prepare(site, port)
+        _prepare(site, ports)
         yield site
 
 
-def _prepare(site: Site, port: int) -> None:
+def _prepare(site: Site, ports: Ports) -> None:
     _manage(site, ["migrate", "-v0"])
     for associations in ASSOCIATIONS:
-        _manage(
-            site,
-            ["destination", "add", destination(associations), "--ae-title", AE_TITLE, "--address",
-             "127.0.0.1", "--port", str(port), "--max-associations", str(associations)],
-        )  # fmt: skip
+        _add(site, destination(associations), ports.receiver, associations)
+        _add(site, warm_up_destination(associations), ports.warm_up, associations)
     _manage(site, ["shell", "-v0", "-c", AT_FULL_PACE])
+
+
+def _add(site: Site, name: str, port: int, associations: int) -> None:
+    address = ["--address", "127.0.0.1", "--port", str(port)]
+    most = ["--max-associations", str(associations)]
+    _manage(site, ["destination", "add", name, "--ae-title", AE_TITLE, *address, *most])
 
 
 def _manage(site: Site, arguments: Sequence[str]) -> None:
