@@ -28,7 +28,7 @@ from sender.negotiation import retry
 from sender.negotiation.retry import RetryDecision
 from sender.services import tickets
 from sender.services.audit import write_entry
-from sender.services.locks import lock_batches
+from sender.services.locks import lock_batches, lock_destination_row
 
 SYSTEM = "system"
 LONGEST_REASON = 400
@@ -293,7 +293,7 @@ def _lock(destination: Destination | None) -> None:
     if destination is None:
         Installation.objects.select_for_update(no_key=True).get()
     else:
-        Destination.objects.select_for_update(no_key=True).get(pk=destination.pk)
+        lock_destination_row(destination.pk)
 
 
 def _put_off(

@@ -22,6 +22,7 @@ from sender.models import (
 )
 from sender.models.sends import URGENT
 from sender.services import gate, holds, limits
+from sender.services.locks import lock_destination_row
 from sender.services.owners import lease_end
 from sender.services.vigil import ENDED, STILL_SECONDS, WATCH
 
@@ -207,7 +208,7 @@ def _claim(
 def _claim_alone(claim: BatchLease, owner: str, destination_id: int) -> bool:
     """Claim a batch that may only run while no other does."""
     with transaction.atomic():
-        Destination.objects.select_for_update(no_key=True).get(pk=destination_id)
+        lock_destination_row(destination_id)
         return not gate.at_work(destination_id).exists() and _take(claim, owner)
 
 
