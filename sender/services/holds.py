@@ -7,7 +7,6 @@ ends both, whoever opened it.
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from random import random
 from uuid import UUID
 
 from django.conf import settings
@@ -28,6 +27,7 @@ from sender.negotiation import retry
 from sender.negotiation.retry import RetryDecision
 from sender.services import tickets
 from sender.services.audit import write_entry
+from sender.services.delays import base_delays, due_at, new_jitter
 from sender.services.locks import lock_batches, lock_destination_row
 
 SYSTEM = "system"
@@ -125,9 +125,9 @@ def open_breaker(
         elif hold.kind == HoldKind.BLOCKED or decided_at < hold.started_at:
             return hold.probe_at or timezone.now()
         hold.failures += 1
-        _put_off(hold, decision, detail, attempt, _delay(decision, hold.failures))
-    assert hold.probe_at is not None
-    return hold.probe_at
+        due = due_at(decision, hold.failures, new_jitter())
+        _put_off(hold, decision, detail, attempt, due)
+    return due
 
 
 def note_failure(
@@ -150,7 +150,7 @@ def note_failure(
         hold = _of_engine(destination.pk)
         if hold is None or hold.kind == HoldKind.BLOCKED or decided_at < hold.started_at:
             return
-        _put_off(hold, decision, detail, attempt, (due - timezone.now()).total_seconds())
+        _put_off(hold, decision, detail, attempt, due)
 
 
 def block(
@@ -167,7 +167,8 @@ def block(
         if hold is None:
             hold = Hold(destination=destination, kind=HoldKind.BLOCKED, set_by=SYSTEM)
         hold.failures += 1
-        _put_off(hold, decision, detail, attempt, _probe_pause())
+        probe_at = timezone.now() + base_delays(retry.PROBE_UNITS)
+        _put_off(hold, decision, detail, attempt, probe_at)
         if is_new:
             _write(hold, "block", SYSTEM)
     return hold
@@ -249,7 +250,7 @@ def let_others_try(destinations: Iterable[int]) -> None:
 def take_blocked(hold_id: int) -> Hold | None:
     """Take the right to negotiate with a blocked destination; None: it is not time, or taken."""
     hold = due_probes(timezone.now()).select_related("destination").filter(pk=hold_id).first()
-    if hold is None or not take_probe(hold, seconds=_probe_pause()):
+    if hold is None or not take_probe(hold, seconds=base_delays(retry.PROBE_UNITS).total_seconds()):
         return None
     return hold
 
@@ -297,26 +298,13 @@ def _lock(destination: Destination | None) -> None:
 
 
 def _put_off(
-    hold: Hold, decision: RetryDecision, detail: str, attempt: UUID | None, seconds: float
+    hold: Hold, decision: RetryDecision, detail: str, attempt: UUID | None, probe_at: datetime
 ) -> None:
     hold.rule = decision.rule
     hold.reason = f"{decision.reason} {detail}".strip()[:LONGEST_REASON]
     hold.association_uid = attempt
-    hold.probe_at = timezone.now() + timedelta(seconds=seconds)
+    hold.probe_at = probe_at
     hold.save()
-
-
-def _delay(decision: RetryDecision, attempt: int) -> float:
-    return retry.delay(
-        decision,
-        attempt,
-        base_seconds=settings.RETRY_BASE_SECONDS,
-        jitter=random(),  # noqa: S311 - spreads load, guards nothing
-    )
-
-
-def _probe_pause() -> float:
-    return float(retry.PROBE_UNITS * settings.RETRY_BASE_SECONDS)
 
 
 def _end(hold: Hold, actor: str, at: datetime) -> bool:

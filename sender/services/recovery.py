@@ -23,11 +23,12 @@ from sender.models import (
 )
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import holds, inline_sends, journal, recording
+from sender.services.delays import new_jitter
 from sender.services.journal import Remains
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import is_dead
 from sender.services.patience import OUTAGES, persist
-from sender.services.results import Change, Tried, change_of, new_jitter, write_changes
+from sender.services.results import Change, Tried, change_of, write_changes
 from sender.services.vigil import ENDED, WATCH
 
 logger = logging.getLogger(__name__)

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max, Q, QuerySet
 from django.utils import timezone
@@ -18,10 +17,10 @@ from sender.negotiation.outcomes import AssociationOutcome, InstanceOutcome
 from sender.negotiation.pacing import Rejected
 from sender.negotiation.retry import RetryDecision
 from sender.services import gate, holds, limits, sending, tallies
+from sender.services.delays import base_delays, due_at, new_jitter
 from sender.services.doubts import in_doubt
 from sender.services.leases import BatchLease, extend_batch
 from sender.services.locks import lock_batches, lock_destination
-from sender.services.results import due_at, new_jitter
 
 CHUNK = 500
 ALONE_RULES = tuple(rule for rule, decision in retry.RULES.items() if decision.isolate)
@@ -376,7 +375,7 @@ def _together(retries: Mapping[int, datetime], first: datetime) -> datetime:
 
     Else many would have an association of their own.
     """
-    latest = first + timedelta(seconds=retry.TOGETHER_UNITS * settings.RETRY_BASE_SECONDS)
+    latest = first + base_delays(retry.TOGETHER_UNITS)
     due = max([first, *(at for at in retries.values() if at <= latest)])
     if due > first:
         early = {item_id for item_id, at in retries.items() if at < due}
