@@ -122,6 +122,14 @@ def check_counts(send: Send) -> None:
     assert positions == list(range(1, len(positions) + 1))
 
 
+def check_planned(send: Send) -> None:
+    """The send is ready, and has each instance of `folder` once."""
+    send.refresh_from_db()
+    assert send.state == SendState.QUEUED
+    assert sorted(uids(send)) == [f"1.2.3.{number}" for number in range(9)]
+    check_counts(send)
+
+
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
@@ -330,8 +338,7 @@ def test_a_plan_that_fails_again_and_again_ends_its_send_only(
     assert set(bad.batches.values_list("state", flat=True)) == {"cancelled"}
     check_counts(bad)
     planner.plan_send(good.pk)
-    good.refresh_from_db()
-    assert (good.state, len(uids(good))) == (SendState.QUEUED, 9)
+    check_planned(good)
 
 
 def test_a_plan_that_gets_on_may_stumble_as_often_as_it_likes(
@@ -344,9 +351,7 @@ def test_a_plan_that_gets_on_may_stumble_as_often_as_it_likes(
         monkeypatch.setattr(module, name, stumbling_after(getattr(module, name)))
     send = order(folder)
     assert attempts(send) == 9 + 9
-    send.refresh_from_db()
-    assert (send.state, len(uids(send))) == (SendState.QUEUED, 9)
-    check_counts(send)
+    check_planned(send)
 
 
 def stumbling_after(real: Any) -> Any:
@@ -373,8 +378,7 @@ def test_an_outage_of_the_database_is_no_failed_try(
             with pytest.raises(OperationalError):
                 planner.plan_send(send.pk)
     planner.plan_send(send.pk)
-    send.refresh_from_db()
-    assert (send.state, len(uids(send))) == (SendState.QUEUED, 9)
+    check_planned(send)
 
 
 def test_who_waits_for_a_plan_is_told_of_an_error_at_once(
@@ -424,10 +428,7 @@ def test_a_plan_that_was_interrupted_anywhere_goes_on(
             planner.plan_send(send.pk)
     Send.objects.filter(pk=send.pk).update(lease_until=None)
     planner.plan_send(send.pk)
-    send.refresh_from_db()
-    assert send.state == SendState.QUEUED
-    assert sorted(uids(send)) == [f"1.2.3.{n}" for n in range(9)]
-    check_counts(send)
+    check_planned(send)
 
 
 def test_a_planner_that_lost_the_send_writes_nothing_more(
@@ -469,10 +470,7 @@ def test_two_planners_at_once_plan_once(folder: Path, issued: list[int]) -> None
         thread.start()
     for thread in threads:
         thread.join()
-    send.refresh_from_db()
-    assert send.state == SendState.QUEUED
-    assert len(uids(send)) == 9
-    check_counts(send)
+    check_planned(send)
 
 
 def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
