@@ -37,6 +37,7 @@ from sender.services import (
     forgetting,
     listing,
     plan_pages,
+    plan_rows,
     planner,
     sending,
     taking,
@@ -220,9 +221,9 @@ def test_slices_and_pages_of_any_size_make_the_same_plan(
     (folder / "notes.txt").write_text("x")
     (folder / "more.txt").write_text("y")
     whole = planned(folder, study_order=chosen)
-    monkeypatch.setattr(planner, "PAGE", page)
+    monkeypatch.setattr(plan_rows, "PAGE", page)
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", page)
-    monkeypatch.setattr(planner, "STUDIES_PER_QUERY", 2)
+    monkeypatch.setattr(plan_rows, "STUDIES_PER_QUERY", 2)
     monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
     send = order(folder, study_order=chosen)
     slices = 0
@@ -345,7 +346,7 @@ def test_a_plan_that_gets_on_may_stumble_as_often_as_it_likes(
     folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(taking, "CHUNK", 1)
-    monkeypatch.setattr(planner, "PAGE", 1)
+    monkeypatch.setattr(plan_rows, "PAGE", 1)
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 1)
     for module, name in ((taking, "_write"), (plan_pages.PagedPlan, "write")):
         monkeypatch.setattr(module, name, stumbling_after(getattr(module, name)))
@@ -410,7 +411,7 @@ def test_a_cancelled_send_whose_listing_fails_is_cancelled(
 def test_a_plan_that_was_interrupted_anywhere_goes_on(
     after: int, folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_rows, "PAGE", 2)
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
     send = order(folder)
     real, left = plan_pages.PagedPlan.write, after
@@ -435,7 +436,7 @@ def test_a_planner_that_lost_the_send_writes_nothing_more(
     folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
-    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_rows, "PAGE", 2)
     send = order(folder)
     real = plan_pages.PagedPlan.write
 
@@ -574,7 +575,7 @@ def test_a_send_that_is_cancelled_while_it_is_planned_ends_at_once(
     start: bool, folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
-    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_rows, "PAGE", 2)
     send = order(folder, start=start)
     real = plan_pages.PagedPlan.write
 
@@ -858,7 +859,7 @@ def test_few_new_instances_of_many_studies_travel_together(
 
 def paged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have planners look at two rows at a time."""
-    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_rows, "PAGE", 2)
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
 
 
