@@ -20,13 +20,11 @@ from sender.negotiation import retry
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import EchoOutcome
 from sender.services import holds, recovery, sending, settling
-from sender.services.associating import Errand, associate, record_refusal
+from sender.services.associating import ALL_SLOTS_HELD, Errand, associate, record_refusal
 from sender.services.leases import SLOT_WAIT_SECONDS, await_slot, claim_slot
 from sender.services.owners import owner_name
 from sender.services.settling import Failure
 from sender.services.tenure import Tenure
-
-ALL_SLOTS_HELD = "All associations that this destination allows are in use."
 
 
 @dataclass(frozen=True, slots=True)
