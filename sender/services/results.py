@@ -1,4 +1,4 @@
-"""What results make of the rows of a send, and how they are committed: in groups, guarded."""
+"""What of a batch is due, what results make of its rows, and how those are written."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
