@@ -41,6 +41,7 @@ from sender.services import (
     sending,
     tickets,
     transfer,
+    trials,
 )
 from sender.services.leases import (
     SLOT_WAIT_SECONDS,
@@ -346,7 +347,7 @@ def _reissue_plans() -> None:
 
 def _issue_probes(now: datetime) -> None:
     """Have blocked destinations asked whose time has come, unless people hold them back."""
-    for hold in holds.due_probes(now).select_related("destination"):
+    for hold in trials.due_probes(now).select_related("destination"):
         MISHAPS.contain(f"Probing by hold {hold.pk}", partial(_issue_probe, hold), otherwise=None)
 
 

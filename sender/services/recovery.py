@@ -22,7 +22,7 @@ from sender.models import (
     SendItem,
 )
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import holds, inline_sends, journal, recording
+from sender.services import inline_sends, journal, recording, trials
 from sender.services.delays import new_jitter
 from sender.services.journal import Remains
 from sender.services.mishaps import MISHAPS
@@ -95,7 +95,7 @@ def _bury_dead() -> None:
             called = set(_slots().filter(owner=owner).values_list("destination_id", flat=True))
             _read_journals_of(owner)
             _end_leases_of(owner)
-            holds.let_others_try(called)
+            trials.let_others_try(called)
 
 
 def _read_journals_of(owner: str) -> None:

@@ -14,7 +14,7 @@ from sender.negotiation import retry
 from sender.negotiation.outcomes import AssociationOutcome, InstanceOutcome
 from sender.negotiation.pacing import Rejected
 from sender.negotiation.retry import RetryDecision
-from sender.services import gate, holds, limits, sending, tallies
+from sender.services import gate, holds, limits, sending, tallies, trials
 from sender.services.delays import due_at, new_jitter
 from sender.services.doubts import in_doubt
 from sender.services.isolating import isolate_poison, next_attempt
@@ -205,7 +205,7 @@ def spend_others(destination: Destination, failure: Failure, *, send_id: int = 0
     lock_destination(destination.pk)
     lock_batches(SendBatch.objects.filter(pk__in=_open_batches_of_counted(destination.pk)))
     now = timezone.now()
-    waiting = holds.waiting_batches(destination.pk).filter(
+    waiting = trials.waiting_batches(destination.pk).filter(
         send__retries__isnull=False, next_attempt_at__lte=now
     )
     waiting = waiting.exclude(send_id__in=gate.shut_sends(destination.pk, now))

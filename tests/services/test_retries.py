@@ -40,6 +40,7 @@ from sender.services import (
     sending,
     settling,
     transfer,
+    trials,
 )
 from sender.services.again import Subset
 from sender.services.destinations import DestinationFacts, change_destination
@@ -841,7 +842,7 @@ def test_a_block_for_which_nothing_waits_ends_after_a_day(pacs: Destination, fol
     failed_send(pacs, folder)
     engine.tick("test")
     assert Hold.objects.active().exists()
-    earlier = timezone.now() - holds.IDLE_PROBES
+    earlier = timezone.now() - trials.IDLE_PROBES
     Hold.objects.update(probe_at=timezone.now(), started_at=earlier)
     engine.tick("test")
     assert not Hold.objects.active().exists()
