@@ -46,7 +46,7 @@ class Measured:
         wall_seconds: from the start of the command to its end.
         cpu_seconds: of the sender, its children and its database server.
         peak_bytes: of the sender's largest process.
-        idle_bytes: of that process when it had nothing to send; None if that was not measured.
+        strange_seconds: CPU that everything else on the machine used meanwhile.
         sent: how many instances the sender says that it has sent.
         growth_bytes: the peak of the process that grew most, beyond what it had with nothing, or
             one tiny instance, to send; None if that is not known.

@@ -23,14 +23,10 @@ NO_SENDER = 2
 PATIENCE_SECONDS = 60.0
 LIMIT_SECONDS = 900.0
 AT_FULL_PACE = """
-from dataclasses import replace
-from django.utils import timezone
-from sender.models import Destination, DestinationPace
-from sender.negotiation import pacing
+from sender.models import Destination
+from tests.factories import at_full_pace
 for to in Destination.objects.filter(max_associations__gt=1):
-    most = to.max_associations
-    pace = replace(pacing.begin(most, timezone.now()), associations=most)
-    DestinationPace.objects.create(destination=to, state=pacing.to_document(pace))
+    at_full_pace(to)
 """
 """A new destination gets one association, and more while they help. These are as after that."""
 

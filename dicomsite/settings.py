@@ -169,7 +169,6 @@ ALLOWED_HOSTS = _parsed("CONCORDAT_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[
 CSRF_TRUSTED_ORIGINS = _parsed("CONCORDAT_TRUSTED_ORIGINS", [], _list)
 HTTPS = _parsed("CONCORDAT_HTTPS", False, _boolean)
 
-SOURCE_ROOTS_ARE_SET = bool(_text("CONCORDAT_SOURCE_ROOTS"))
 SOURCE_ROOTS: list[Path] | None = _parsed("CONCORDAT_SOURCE_ROOTS", None, _folders)
 """Folders that may be read; None: uploads and pydicom's data for the web, all for the shell."""
 RETRY_BASE_SECONDS = _parsed("CONCORDAT_RETRY_BASE_SECONDS", 60.0, _number(0, 86400))

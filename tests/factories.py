@@ -45,7 +45,8 @@ from sender.negotiation.outcomes import (
 from sender.services import recording
 from sender.services.destinations import DestinationFacts, add_destination, current_revision
 from sender.services.enquiries import verification_version
-from sender.services.schedules import ScheduleFacts, add_schedule
+from sender.services.schedule_facts import ScheduleFacts
+from sender.services.schedules import add_schedule
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"

@@ -6,18 +6,17 @@ sent only as it was when it was scanned.
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
-from sender.dicom.identity import is_as_scanned
-from sender.dicom.reading import Watched, say_cause
+from sender.dicom.listed import CHANGED, FileRange, Watched, is_as_listed
+from sender.dicom.reading import open_carefully, say_cause
 from sender.dicom.upper_layer import P_DATA, PDV_HEADER_LENGTH
 from sender.dicom.wire import Buffer
-from sender.negotiation.instances import ScannedInstance
 
 BLOCK = 1 << 20
 LARGEST_WHOLE = 8 << 20
-CHANGED = "the file changed after it was listed"
 SMALLEST_PDU = PDV_HEADER_LENGTH + 2
 LARGEST_PDU = 1 << 17
 DEFAULT_PDU = 1 << 14
@@ -28,25 +27,6 @@ _COMMAND = 0x01
 
 class SourceFailed(OSError):
     """The file can't be read as it was listed; the message says why."""
-
-
-class FileRange(NamedTuple):
-    """The data set within a file, and how the file looked when it was scanned.
-
-    Attributes:
-        scanned: what was found in it; None: a file of ours.
-    """
-
-    path: str
-    offset: int
-    size: int
-    mtime_ns: int
-    scanned: ScannedInstance | None = None
-
-    @classmethod
-    def of(cls, instance: ScannedInstance) -> "FileRange":
-        about = instance.dataset_offset, instance.size, instance.mtime_ns
-        return cls(instance.path, *about, instance)
 
 
 class StoreRequest(NamedTuple):
@@ -133,38 +113,23 @@ def _open(path: str) -> int:
         SourceFailed: there is no such file, or we may not read it.
     """
     try:
-        return os.open(path, _CAREFULLY)
+        return open_carefully(path)
     except OSError as error:
         raise SourceFailed(f"the file can't be opened: {say_cause(error)}") from error
 
 
-_CAREFULLY = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-)
-"""Without following a link, and without waiting for a pipe's other end."""
-
-
-def _make_sure(descriptor: int, source: FileRange) -> None:
+def _make_sure(is_unchanged: Callable[[], bool]) -> None:
     """See that a file still looks as it did when it was scanned.
 
     Raises:
-        SourceFailed: it does not, is no regular file, or holds another instance.
+        SourceFailed: it does not, can't be read, is no regular file, or holds another instance.
     """
-    if not _is_unchanged(descriptor, source):
-        raise SourceFailed(CHANGED)
-
-
-def _is_unchanged(descriptor: int, source: FileRange) -> bool:
-    if source.scanned is not None:
-        try:
-            return is_as_scanned(descriptor, source.scanned)
-        except OSError as error:
-            raise SourceFailed(f"the file can't be read: {say_cause(error)}") from error
-    found = os.fstat(descriptor)
-    return (found.st_size, found.st_mtime_ns) == (source.size, source.mtime_ns)
+    try:
+        if is_unchanged():
+            return
+    except OSError as error:
+        raise SourceFailed(f"the file can't be read: {say_cause(error)}") from error
+    raise SourceFailed(CHANGED)
 
 
 def _fill(descriptor: int, position: int, buffer: memoryview) -> None:
@@ -198,8 +163,8 @@ class OpenFile:
         self._descriptor: int | None = _open(source.path)
         self._source = source
         try:
-            self._watched = Watched(self._descriptor)
-            _make_sure(self._descriptor, source)
+            self._watched = Watched(self._descriptor, source)
+            _make_sure(self._watched.is_unchanged)
         except SourceFailed:
             self.close()
             raise
@@ -225,9 +190,7 @@ class OpenFile:
             _fill(self._descriptor, self._source.offset + position, part)
             position += len(part)
             if position >= whole:
-                _make_sure(self._descriptor, self._source)
-                if self._watched.was_touched:
-                    raise SourceFailed(CHANGED)
+                _make_sure(self._watched.is_unchanged)
             yield part, position >= whole
 
     def close(self) -> None:
@@ -264,7 +227,7 @@ class Loader:
         descriptor = _open(source.path)
         try:
             _fill(descriptor, source.offset, data)
-            _make_sure(descriptor, source)  # so it was the same all the time
+            _make_sure(partial(is_as_listed, descriptor, source))  # so it was the same all the time
         finally:
             os.close(descriptor)
         return data

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from sender.dicom.stalls import keep_alive
-from sender.dicom.wire import ConnectionLost
+from sender.dicom.wire import broken, say_cause
 
 PROBE_SECONDS = 5
 """A connection that is quiet for so long is probed by the system."""
@@ -92,20 +92,16 @@ def connect(addresses: list[Any], *, seconds: float) -> socket.socket:
             keep_alive(connection, seconds=PROBE_SECONDS)
         except ConnectionResetError as error:
             connection.close()
-            raise ConnectionLost(f"The connection broke: {_cause(error)}.") from error
+            raise broken(error) from error
         except TimeoutError:
             connection.close()
             cause = _no_answer(seconds)
         except OSError as error:
             connection.close()
-            cause = _cause(error)
+            cause = say_cause(error)
         else:
             return connection
     raise ConnectFailed(f"The connection failed: {cause}.")
-
-
-def _cause(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def addresses_of(connection: socket.socket) -> tuple[tuple[str, int], tuple[str, int]]:

@@ -17,7 +17,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sender.dicom.bulk import FileRange
 from sender.dicom.children import Child, ChildDied, serve
 from sender.dicom.encoding import (
     LARGEST_DECODED,
@@ -27,6 +26,7 @@ from sender.dicom.encoding import (
     SourceUnusable,
     convert,
 )
+from sender.dicom.listed import FileRange
 from sender.dicom.spool import SpoolFailed
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import DataKind, ScannedInstance

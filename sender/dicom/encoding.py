@@ -15,14 +15,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from sender.dicom.bulk import CHANGED, FileRange
 from sender.dicom.comparison import Different
 from sender.dicom.dataset import EXPLICIT, IMPLICIT, Malformed, walk
-from sender.dicom.identity import is_as_scanned
+from sender.dicom.listed import CHANGED, FileRange, Watched
 from sender.dicom.pixels import PixelsFailed
-from sender.dicom.reading import FileReader, InflatingReader, Watched, open_carefully, say_cause
+from sender.dicom.reading import FileReader, InflatingReader, open_carefully, say_cause
 from sender.dicom.rewriting import NotRewritten, Source, rewrite
 from sender.dicom.spool import Spool, SpoolFailed
 from sender.negotiation import syntaxes
@@ -173,8 +171,8 @@ def _opened(instance: ScannedInstance, limits: Limits) -> Iterator[Source]:
     except OSError as error:
         raise SourceUnusable(f"the file can't be opened: {say_cause(error)}") from error
     with file:
-        watched = Watched(file.fileno())
-        _check_unchanged(file, instance)
+        watched = Watched(file.fileno(), FileRange.of(instance))
+        _check_unchanged(watched)
         reader = FileReader(file.fileno(), instance.size)
         kind, start = instance.kind, instance.dataset_offset
         if syntaxes.is_deflated(kind.transfer_syntax):
@@ -189,13 +187,11 @@ def _opened(instance: ScannedInstance, limits: Limits) -> Iterator[Source]:
             encoding = IMPLICIT if implicit else EXPLICIT
             found = walk(reader, start, encoding, _NOTHING)
             yield Source(file, reader, start, encoding, kind, found)
-        _check_unchanged(file, instance)
-        if watched.was_touched:
-            raise SourceUnusable(CHANGED)
+        _check_unchanged(watched)
 
 
-def _check_unchanged(file: BinaryIO, instance: ScannedInstance) -> None:
-    if not is_as_scanned(file.fileno(), instance):
+def _check_unchanged(watched: Watched) -> None:
+    if not watched.is_unchanged():
         raise SourceUnusable(CHANGED)
 
 

@@ -135,8 +135,7 @@ MAY_MISS_OUR_CERTIFICATE = (
 
 def _take_rejection(evidence: Evidence, found: Rejection) -> NoReturn:
     evidence.note(rejection=found)
-    said = codes.say_rejection(found.result, found.source, found.reason)
-    raise Ending(AssociationKind.REJECTED, f"The peer rejected the association: {said}.")
+    raise Ending(AssociationKind.REJECTED, codes.say_rejection(found))
 
 
 def _refuse(exchange: Exchange, answer: bytes) -> NoReturn:

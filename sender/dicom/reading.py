@@ -44,27 +44,6 @@ def times_of(found: os.stat_result) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_ctime_ns
 
 
-class Watched:
-    """An open file that nobody may write to for a while.
-
-    When anything of a file changed last nobody can set; but links to it that come or go are such
-    changes too, and harm nobody.
-    """
-
-    __slots__ = ("_changed_at", "_file", "_links")
-
-    def __init__(self, file: int) -> None:
-        """Watch from now on; raises OSError if the file can't be looked at."""
-        found = os.fstat(file)
-        self._file, self._changed_at, self._links = file, found.st_ctime_ns, found.st_nlink
-
-    @property
-    def was_touched(self) -> bool:
-        """Whether it was written to, or may have been."""
-        found = os.fstat(self._file)
-        return found.st_ctime_ns != self._changed_at and found.st_nlink == self._links
-
-
 def say_cause(error: OSError) -> str:
     """Say why a file can't be opened or read: the system's words, or what they mean here."""
     return _MEANINGS.get(error.errno or 0) or (error.strerror or "unknown cause").lower()

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sender.dicom import dimse
-from sender.dicom.bulk import FileRange, StoreRequest
+from sender.dicom.bulk import StoreRequest
 from sender.dicom.evidence import Evidence, Notice
 from sender.dicom.exchange import GOODBYE_SECONDS, Ending, Exchange
+from sender.dicom.listed import FileRange
 from sender.dicom.opening import open_wire, propose
 from sender.dicom.pacers import LimitPacer, Pacer
 from sender.dicom.storing import Storing

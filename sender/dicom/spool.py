@@ -6,8 +6,8 @@ import tempfile
 from io import BytesIO
 from typing import BinaryIO
 
-from sender.dicom.bulk import FileRange
 from sender.dicom.dataset import Reader
+from sender.dicom.listed import FileRange
 from sender.dicom.reading import FileReader, MemoryReader
 
 _BLOCK = 1 << 20

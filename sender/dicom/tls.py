@@ -16,7 +16,15 @@ from typing import Any
 
 from sender.dicom.stalls import read_figures
 from sender.dicom.trust import TlsFailed, make_context, say_cause
-from sender.dicom.wire import Buffer, ConnectionLost, NoProgress, Patience, Wire, await_ready
+from sender.dicom.wire import (
+    Buffer,
+    ConnectionLost,
+    NoProgress,
+    Patience,
+    Wire,
+    await_ready,
+    broken,
+)
 from sender.negotiation.peers import TlsSettings
 from sender.negotiation.stalls import Awaited
 
@@ -107,7 +115,7 @@ def _exchange(session: Session, connection: socket.socket, patience: Patience) -
     except BlockingIOError:
         return
     except OSError as error:
-        raise ConnectionLost(f"The connection broke: {say_cause(error)}.") from error
+        raise broken(error) from error
     if data:
         session.incoming.write(data)
     else:
@@ -122,7 +130,7 @@ def _flush(session: Session, connection: socket.socket, patience: Patience) -> N
         except BlockingIOError:
             _await(connection, patience, is_reading=False)
         except OSError as error:
-            raise ConnectionLost(f"The connection broke: {say_cause(error)}.") from error
+            raise broken(error) from error
 
 
 def _await(connection: socket.socket, patience: Patience, *, is_reading: bool) -> None:

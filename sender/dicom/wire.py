@@ -51,6 +51,16 @@ class Spoken(OSError):
     """While we were sending, the peer said something that ends an association; it can be read."""
 
 
+def say_cause(error: OSError) -> str:
+    """Say in a clause what the system answered about a connection."""
+    return (error.strerror or str(error)).lower()
+
+
+def broken(error: OSError) -> ConnectionLost:
+    """Return what the system's error means, if it came while a connection was used."""
+    return ConnectionLost(f"The connection broke: {say_cause(error)}.")
+
+
 def await_ready(connection: socket.socket, seconds: float, *, is_reading: bool) -> bool:
     """Wait until something came or, not `is_reading`, the system takes more; tell if it did."""
     event = selectors.EVENT_READ if is_reading else selectors.EVENT_WRITE
@@ -347,8 +357,7 @@ class Wire:
             return Interrupted("We ended the connection.")
         if error is None:
             return ConnectionLost("The peer closed the connection.")
-        cause = (error.strerror or str(error)).lower()
-        return ConnectionLost(f"The connection broke: {cause}.")
+        return broken(error)
 
     def interrupt(self) -> None:
         """End the connection from another thread; whoever is blocked in it is woken."""

@@ -1,5 +1,7 @@
 """The codes of A-ASSOCIATE-RJ and A-ABORT in words (PS3.8 tables 9-21 and 9-26)."""
 
+from sender.negotiation.outcomes import Rejection
+
 REJECTION_RESULTS: dict[int, str] = {1: "permanent", 2: "transient"}
 REJECTION_SOURCES: dict[int, str] = {
     1: "service user",
@@ -29,12 +31,13 @@ ABORT_REASONS: dict[int, str] = {
 """Reasons of an A-ABORT by the service provider; the service user gives none."""
 
 
-def say_rejection(result: int, source: int, reason: int) -> str:
-    """Say the three codes of an A-ASSOCIATE-RJ in words, numbers included."""
-    kind = REJECTION_RESULTS.get(result, "reserved result")
-    who = REJECTION_SOURCES.get(source, "reserved source")
-    why = REJECTION_REASONS.get((source, reason), "reserved reason")
-    return f"{why} ({kind}, by the {who}, {result}/{source}/{reason})"
+def say_rejection(found: Rejection) -> str:
+    """Say in a sentence what an A-ASSOCIATE-RJ says, the numbers of its codes included."""
+    kind = REJECTION_RESULTS.get(found.result, "reserved result")
+    who = REJECTION_SOURCES.get(found.source, "reserved source")
+    why = REJECTION_REASONS.get((found.source, found.reason), "reserved reason")
+    numbers = f"{found.result}/{found.source}/{found.reason}"
+    return f"The peer rejected the association: {why} ({kind}, by the {who}, {numbers})."
 
 
 def say_abort(source: int, reason: int) -> str:

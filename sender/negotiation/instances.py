@@ -55,11 +55,6 @@ class ScannedInstance(NamedTuple):
     values: Mapping[int, str] = NO_VALUES
     ctime_ns: int = 0
 
-    @property
-    def dataset_length(self) -> int:
-        """Bytes of the encoded data set."""
-        return self.size - self.dataset_offset
-
 
 class Unreadable(NamedTuple):
     """Something at or below a source that is no sendable instance.

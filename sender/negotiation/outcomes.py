@@ -260,7 +260,6 @@ class AssociationOutcome:
         strays: answers that fit no proposed context.
         seconds: durations of the phases that were finished or broken off.
         pdus: the control PDUs in the order in which they travelled.
-        called_ae_title, calling_ae_title: as proposed.
         local_maximum_length: ours, bytes.
         is_passing: what failed may well work soon without anybody's doing (a name server that is
             silent, where an unknown name is not).

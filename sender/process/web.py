@@ -69,22 +69,22 @@ def _prepare() -> None:
 def _body_rules() -> BodyRules:
     from django.urls import reverse  # noqa: PLC0415
 
-    from sender.services import path_lists, upload_passes, uploads  # noqa: PLC0415
+    from sender.services import path_lists, reception, upload_passes, uploads  # noqa: PLC0415
 
-    most = uploads.limits().received
+    most = reception.limits().received
     lists = 2 * path_lists.LARGEST_LIST + PLAIN_BYTES
     upload = BodyRule(
         most + ROOM_FOR_HEADS,
-        f"An upload may have {uploads.say_bytes(most)} at most. Nothing of it was kept. "
+        f"An upload may have {reception.say_bytes(most)} at most. Nothing of it was kept. "
         "If it is smaller, open the page for uploads again, and send it from there.",
         has_pass=upload_passes.is_held,
     )
-    words = f"What is sent here may have {uploads.say_bytes(PLAIN_BYTES)} at most."
+    words = f"What is sent here may have {reception.say_bytes(PLAIN_BYTES)} at most."
     plain = BodyRule(PLAIN_BYTES, words)
     by_path = {
         reverse("uploads"): upload,
         reverse("send_new"): BodyRule(
-            lists, f"Lists may have {uploads.say_bytes(path_lists.LARGEST_LIST)} each."
+            lists, f"Lists may have {reception.say_bytes(path_lists.LARGEST_LIST)} each."
         ),
     }
     return BodyRules(by_path, plain, uploads.free_bytes)

@@ -26,6 +26,8 @@ from sender.services.owners import LEASE_SECONDS
 from sender.services.patience import OUTAGES, persist
 from sender.services.tenure import Tenure
 
+ALL_SLOTS_HELD = "All associations that this destination allows are in use."
+"""Why we ourselves did not open an association, where no slot became free in time."""
 logger = logging.getLogger(__name__)
 
 

@@ -41,6 +41,7 @@ from sender.services import (
     sending,
     tickets,
     transfer,
+    trials,
 )
 from sender.services.leases import (
     SLOT_WAIT_SECONDS,
@@ -218,22 +219,26 @@ def _is_at_work(send: Send) -> bool:
 
 def _await_due_of_send(send_id: int, is_stopping: Callable[[], bool]) -> bool:
     """Wait until a batch of the send is due; False if none is left to wait for."""
-    while not is_stopping():
-        due = _next_due_of_send(send_id)
-        if due is None:
-            return False
-        seconds = (due - timezone.now()).total_seconds()
-        if seconds <= 0:
-            return True
-        time.sleep(min(seconds, POLL_SECONDS))
-    return False
+    return _await(partial(_next_due_of_send, send_id), is_stopping, longest=math.inf)
 
 
 def _await_due(destination_id: int) -> bool:
     """Wait for a batch of the destination that may be begun soon; False if there is none."""
-    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    return _await(partial(gate.next_due, destination_id), is_stopping, longest=LONGEST_WAIT_SECONDS)
+
+
+def _await(
+    next_due: Callable[[], datetime | None], is_stopping: Callable[[], bool], *, longest: float
+) -> bool:
+    """Wait for what is due next; False if that is nothing, or we are stopping.
+
+    Args:
+        next_due: asked again and again.
+        longest: seconds; what is due only later is not waited for.
+    """
+    deadline = time.monotonic() + longest
     while not is_stopping():
-        due = gate.next_due(destination_id)
+        due = next_due()
         if due is None:
             return False
         seconds = (due - timezone.now()).total_seconds()
@@ -342,7 +347,7 @@ def _reissue_plans() -> None:
 
 def _issue_probes(now: datetime) -> None:
     """Have blocked destinations asked whose time has come, unless people hold them back."""
-    for hold in holds.due_probes(now).select_related("destination"):
+    for hold in trials.due_probes(now).select_related("destination"):
         MISHAPS.contain(f"Probing by hold {hold.pk}", partial(_issue_probe, hold), otherwise=None)
 
 

@@ -78,7 +78,7 @@ class Gate:
 
     Attributes:
         closed: nothing may be begun there.
-        probe: the breaker whose delay is over: whoever takes it (holds.py) may try.
+        probe: the breaker whose delay is over: whoever takes it (trials.py) may try.
         shut: sends that are outside their own windows.
         is_busy: batches are at work, so that none that must be alone may begin.
         awaited: why none but urgent sends may begin before one that must be alone.

@@ -7,12 +7,11 @@ ends both, whoever opened it.
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from random import random
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from sender.models import (
@@ -22,21 +21,17 @@ from sender.models import (
     HoldKind,
     Installation,
     SendBatch,
-    SendState,
 )
 from sender.negotiation import retry
 from sender.negotiation.retry import RetryDecision
-from sender.services import tickets
+from sender.services import tickets, trials
 from sender.services.audit import write_entry
-from sender.services.locks import lock_batches
+from sender.services.delays import base_delays, due_at, new_jitter
+from sender.services.locks import lock_batches, lock_destination_row
 
 SYSTEM = "system"
 LONGEST_REASON = 400
 LONGEST_PAUSE = timedelta(days=366)
-IDLE_PROBES = timedelta(days=1)
-"""A blocked destination for which nothing waits is asked for so long; the next send finds out."""
-PROBE_SECONDS = 30.0
-"""Beside the destination's own timeouts, how long one who tries keeps others from trying."""
 _OF_ENGINE = (HoldKind.BLOCKED, HoldKind.BREAKER)
 
 
@@ -95,8 +90,8 @@ def end_expired(now: datetime) -> None:
     for hold in Hold.objects.filter(ended_at=None, until__lte=now).select_related("destination"):
         with transaction.atomic():
             _end(hold, SYSTEM, hold.until or now)
-    for hold in due_probes(now).select_related("destination"):
-        if not is_worth_asking(hold, now):
+    for hold in trials.due_probes(now).select_related("destination"):
+        if not trials.is_worth_asking(hold, now):
             with transaction.atomic():
                 _end(hold, SYSTEM, now)
 
@@ -125,9 +120,9 @@ def open_breaker(
         elif hold.kind == HoldKind.BLOCKED or decided_at < hold.started_at:
             return hold.probe_at or timezone.now()
         hold.failures += 1
-        _put_off(hold, decision, detail, attempt, _delay(decision, hold.failures))
-    assert hold.probe_at is not None
-    return hold.probe_at
+        due = due_at(decision, hold.failures, new_jitter())
+        _put_off(hold, decision, detail, attempt, due)
+    return due
 
 
 def note_failure(
@@ -150,7 +145,7 @@ def note_failure(
         hold = _of_engine(destination.pk)
         if hold is None or hold.kind == HoldKind.BLOCKED or decided_at < hold.started_at:
             return
-        _put_off(hold, decision, detail, attempt, (due - timezone.now()).total_seconds())
+        _put_off(hold, decision, detail, attempt, due)
 
 
 def block(
@@ -167,7 +162,8 @@ def block(
         if hold is None:
             hold = Hold(destination=destination, kind=HoldKind.BLOCKED, set_by=SYSTEM)
         hold.failures += 1
-        _put_off(hold, decision, detail, attempt, _probe_pause())
+        probe_at = timezone.now() + base_delays(retry.PROBE_UNITS)
+        _put_off(hold, decision, detail, attempt, probe_at)
         if is_new:
             _write(hold, "block", SYSTEM)
     return hold
@@ -188,7 +184,7 @@ def end_idle(destination: Destination) -> None:
 
     A block of the demo's receiver ends as well, for it refuses us on purpose.
     """
-    if waiting_batches(destination.pk).exists():
+    if trials.waiting_batches(destination.pk).exists():
         return
     kinds = _OF_ENGINE if _is_demo(destination) else (HoldKind.BREAKER,)
     Hold.objects.filter(destination=destination, kind__in=kinds, ended_at=None).update(
@@ -218,71 +214,6 @@ def try_changed(destination_id: int) -> None:
     _wake(destination_id)
 
 
-def take_probe(hold: Hold, *, seconds: float) -> bool:
-    """Take the right to try a destination; of all who want it at a time, one gets it.
-
-    Args:
-        seconds: how long nobody else may try, if this one says no more.
-    """
-    until = timezone.now() + timedelta(seconds=seconds)
-    mine = Hold.objects.filter(pk=hold.pk, ended_at=None, probe_at=hold.probe_at)
-    return mine.update(probe_at=until) == 1
-
-
-def take_breaker(hold: Hold) -> bool:
-    """Take the right to try, once the delay is over, with a batch."""
-    return take_probe(hold, seconds=PROBE_SECONDS + patience(hold.destination))
-
-
-def give_back(hold: Hold) -> None:
-    """Give the right to try back, unused."""
-    Hold.objects.filter(pk=hold.pk, ended_at=None).update(probe_at=timezone.now())
-
-
-def let_others_try(destinations: Iterable[int]) -> None:
-    """Give back what a worker that is gone may have held: the right to try these destinations."""
-    now = timezone.now()
-    breakers = Hold.objects.active().filter(kind=HoldKind.BREAKER, probe_at__gt=now)
-    breakers.filter(destination_id__in=list(destinations)).update(probe_at=now)
-
-
-def take_blocked(hold_id: int) -> Hold | None:
-    """Take the right to negotiate with a blocked destination; None: it is not time, or taken."""
-    hold = due_probes(timezone.now()).select_related("destination").filter(pk=hold_id).first()
-    if hold is None or not take_probe(hold, seconds=_probe_pause()):
-        return None
-    return hold
-
-
-def due_probes(now: datetime) -> QuerySet[Hold]:
-    """Return the blocked destinations that it is time to ask."""
-    return Hold.objects.active().filter(kind=HoldKind.BLOCKED, probe_at__lte=now)
-
-
-def is_worth_asking(hold: Hold, now: datetime) -> bool:
-    """Tell whether something waits for a blocked destination, or it was blocked lately."""
-    assert hold.destination_id is not None
-    return now < hold.started_at + IDLE_PROBES or waiting_batches(hold.destination_id).exists()
-
-
-def waiting_batches(destination_id: int) -> QuerySet[SendBatch]:
-    """Return the batches that would be sent in the background if the destination worked."""
-    return SendBatch.objects.filter(
-        destination_id=destination_id,
-        state=BatchState.READY,
-        send__state__in=(SendState.QUEUED, SendState.RUNNING),
-        send__inline=False,
-    )
-
-
-def patience(destination: Destination | None) -> float:
-    """Return how long opening an association may take, in seconds."""
-    if destination is None:
-        return 0.0
-    seconds: float = destination.connect_timeout + destination.acse_timeout
-    return seconds + (destination.tls_timeout if destination.tls else 0.0)
-
-
 def _of_engine(destination_id: int) -> Hold | None:
     held = Hold.objects.filter(destination_id=destination_id, kind__in=_OF_ENGINE, ended_at=None)
     return held.select_related("destination").first()
@@ -293,30 +224,17 @@ def _lock(destination: Destination | None) -> None:
     if destination is None:
         Installation.objects.select_for_update(no_key=True).get()
     else:
-        Destination.objects.select_for_update(no_key=True).get(pk=destination.pk)
+        lock_destination_row(destination.pk)
 
 
 def _put_off(
-    hold: Hold, decision: RetryDecision, detail: str, attempt: UUID | None, seconds: float
+    hold: Hold, decision: RetryDecision, detail: str, attempt: UUID | None, probe_at: datetime
 ) -> None:
     hold.rule = decision.rule
     hold.reason = f"{decision.reason} {detail}".strip()[:LONGEST_REASON]
     hold.association_uid = attempt
-    hold.probe_at = timezone.now() + timedelta(seconds=seconds)
+    hold.probe_at = probe_at
     hold.save()
-
-
-def _delay(decision: RetryDecision, attempt: int) -> float:
-    return retry.delay(
-        decision,
-        attempt,
-        base_seconds=settings.RETRY_BASE_SECONDS,
-        jitter=random(),  # noqa: S311 - spreads load, guards nothing
-    )
-
-
-def _probe_pause() -> float:
-    return float(retry.PROBE_UNITS * settings.RETRY_BASE_SECONDS)
 
 
 def _end(hold: Hold, actor: str, at: datetime) -> bool:

@@ -5,8 +5,7 @@ sightings do not wait for each other (HISTORY.md 5.2).
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 from django.db import models, transaction
@@ -19,19 +18,13 @@ from sender.models import (
     Pdu,
     PeerIdentity,
     PresentationContextDefinitionList,
-    PresentationContextDefinitionResultList,
-    PresentationContextResult,
     ProposedPresentationContext,
-    ResultListOutcome,
-    ResultListSyntaxOutcome,
     TlsSession,
     TransferSyntax,
     TransferSyntaxList,
     TransferSyntaxListItem,
-    UnmatchedResult,
 )
-from sender.models.history import NO_RESULT_LIST
-from sender.negotiation import outcomes, rates, sop_classes, syntaxes
+from sender.negotiation import outcomes, sop_classes, syntaxes
 from sender.negotiation.contexts import Proposal
 from sender.services.canonical import digest
 
@@ -40,16 +33,14 @@ MOST_REMEMBERED = 100_000
 MOST_SYNTAXES = 1000
 """So many are read at once: more than there are, but for what strange peers answer."""
 
-MOST_UNMATCHED = 256
-"""Answers of one peer that fit no proposed context; twice as many as there can be contexts."""
-
 
 def forget() -> None:
     """Drop what is remembered: for tests, whose databases start anew."""
     _remembered.clear()
 
 
-def _remember(name: str, key: object, find: Callable[[], int]) -> int:
+def remember(name: str, key: object, find: Callable[[], int]) -> int:
+    """Return the id that `find` returned for a key of this name, which the process remembers."""
     if (name, key) not in _remembered:
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
@@ -72,7 +63,7 @@ def _intern(model: type[models.Model], key: dict[str, Any], rest: dict[str, Any]
     return int(found)
 
 
-def _intern_whole(
+def intern_whole(
     model: type[models.Model],
     key: dict[str, Any],
     rest: dict[str, Any],
@@ -82,6 +73,8 @@ def _intern_whole(
     """Return the id of a row that has parts: whoever finds it finds all of them.
 
     Args:
+        key: its unique key; `rest` its other columns.
+        write_parts: writes them, in the transaction of the row, whose id it gets.
         syntaxes_of: interns what the parts refer to, outside of their transaction: of two first
             sightings none waits for the other, and nothing is remembered that is rolled back.
     """
@@ -100,7 +93,7 @@ def _syntax_id(model: type[AbstractSyntax | TransferSyntax], uid: str, rest: dic
     if (name, uid) not in _remembered:
         known = model._default_manager.values_list("uid", "pk")[:MOST_SYNTAXES]
         _remembered.update({(name, uid): number for uid, number in known})
-    return _remember(name, uid, lambda: _intern(model, {"uid": uid}, rest))
+    return remember(name, uid, lambda: _intern(model, {"uid": uid}, rest))
 
 
 def abstract_syntax_id(uid: str) -> int:
@@ -122,7 +115,7 @@ def transfer_syntax_id(uid: str) -> int:
 
 
 def _syntax_list_id(uids: tuple[str, ...]) -> int:
-    return _remember("tsl", uids, lambda: _find_syntax_list(uids))
+    return remember("tsl", uids, lambda: _find_syntax_list(uids))
 
 
 def _find_syntax_list(uids: tuple[str, ...]) -> int:
@@ -137,7 +130,7 @@ def _find_syntax_list(uids: tuple[str, ...]) -> int:
             ignore_conflicts=True,
         )
 
-    return _intern_whole(
+    return intern_whole(
         TransferSyntaxList,
         {"digest": digest(*uids)},
         {},
@@ -158,11 +151,11 @@ def proposal_digest(proposal: Proposal) -> bytes:
 
 def definition_list_id(proposal: Proposal) -> int:
     """Return the row of a proposal, with its contexts and derived counts."""
-    return _remember("dl", proposal, lambda: _find_definition_list(proposal))
+    return remember("dl", proposal, lambda: _find_definition_list(proposal))
 
 
 def _find_definition_list(proposal: Proposal) -> int:
-    return _intern_whole(
+    return intern_whole(
         PresentationContextDefinitionList,
         {"digest": proposal_digest(proposal)},
         {"context_count": len(proposal.contexts)},
@@ -216,143 +209,6 @@ def write_definition_counts(list_id: int, proposal: Proposal) -> None:
     )
 
 
-def answer_digest(
-    proposal: Proposal,
-    contexts: Sequence[outcomes.ContextOutcome],
-    strays: Sequence[outcomes.StrayAnswer],
-    more_strays: int,
-) -> bytes:
-    """Return the digest by which a peer's whole answer is interned.
-
-    Args:
-        more_strays: how many there were beside those that are kept.
-    """
-    return digest(
-        proposal_digest(proposal),
-        *(
-            digest(c.proposed.context_id, c.result, c.accepted, c.violation, c.scu_role, c.scp_role)
-            for c in contexts
-        ),
-        *(
-            digest(s.kind.value, s.answer.context_id, s.answer.result, s.answer.transfer_syntax)
-            for s in strays
-        ),
-        *((more_strays,) if more_strays else ()),
-    )
-
-
-def result_list_id(outcome: outcomes.AssociationOutcome) -> int:
-    """Return the row of a peer's answer; the row for "no answer" if none came."""
-    if not any(context.negotiated for context in outcome.contexts):
-        return NO_RESULT_LIST
-    kept = replace(outcome, strays=outcome.strays[:MOST_UNMATCHED])
-    more = len(outcome.strays) - len(kept.strays)
-    key = (kept.proposal, kept.contexts, kept.strays, more)
-    return _remember("rl", key, lambda: _find_result_list(kept, more))
-
-
-def _find_result_list(outcome: outcomes.AssociationOutcome, more_strays: int) -> int:
-    contexts = outcome.contexts
-    violations = sum(context.violation for context in contexts)
-    accepted = sum(context.is_accepted for context in contexts)
-    unanswered = sum(context.result is None for context in contexts)
-
-    def write(list_id: int) -> None:
-        _write_results(list_id, outcome)
-        write_result_counts(list_id, contexts)
-
-    return _intern_whole(
-        PresentationContextDefinitionResultList,
-        {"digest": answer_digest(outcome.proposal, contexts, outcome.strays, more_strays)},
-        {
-            "definition_list_id": definition_list_id(outcome.proposal),
-            "accepted_count": accepted,
-            "unanswered_count": unanswered,
-            "violation_count": violations,
-            "more_unmatched": more_strays,
-            "rejected_count": len(contexts) - accepted - unanswered - violations,
-        },
-        write,
-        lambda: [
-            transfer_syntax_id(context.accepted)
-            for context in contexts
-            if context.accepted is not None
-        ],
-    )
-
-
-def _write_results(list_id: int, outcome: outcomes.AssociationOutcome) -> None:
-    PresentationContextResult.objects.bulk_create(
-        [
-            PresentationContextResult(
-                result_list_id=list_id,
-                presentation_context_id=context.proposed.context_id,
-                result_reason=context.result,
-                accepted_transfer_syntax_id=transfer_syntax_id(context.accepted)
-                if context.accepted is not None
-                else None,
-                violation=context.violation,
-                scu_role=context.scu_role,
-                scp_role=context.scp_role,
-            )
-            for context in outcome.contexts
-        ],
-        ignore_conflicts=True,
-    )
-    UnmatchedResult.objects.bulk_create(
-        [
-            UnmatchedResult(
-                result_list_id=list_id,
-                position=position,
-                kind=stray.kind,
-                presentation_context_id=stray.answer.context_id,
-                result_reason=stray.answer.result,
-                transfer_syntax=(stray.answer.transfer_syntax or "")[:64],
-            )
-            for position, stray in enumerate(outcome.strays)
-        ],
-        ignore_conflicts=True,
-    )
-
-
-def write_result_counts(list_id: int, contexts: tuple[outcomes.ContextOutcome, ...]) -> None:
-    """Write the verdicts that a result list gives, counted; derived, so it may be rebuilt."""
-    decisions = list(rates.decisions(contexts))
-    pairs = Counter(
-        (d.abstract_syntax, d.transfer_syntax, d.verdict, d.sole, d.inferred) for d in decisions
-    )
-    alone = Counter((d.transfer_syntax, d.verdict, d.sole, d.inferred) for d in decisions)
-    ResultListOutcome.objects.bulk_create(
-        [
-            ResultListOutcome(
-                result_list_id=list_id,
-                abstract_syntax_id=abstract_syntax_id(abstract_syntax),
-                transfer_syntax_id=transfer_syntax_id(uid),
-                verdict=verdict,
-                sole=sole,
-                inferred=inferred,
-                contexts=count,
-            )
-            for (abstract_syntax, uid, verdict, sole, inferred), count in pairs.items()
-        ],
-        ignore_conflicts=True,
-    )
-    ResultListSyntaxOutcome.objects.bulk_create(
-        [
-            ResultListSyntaxOutcome(
-                result_list_id=list_id,
-                transfer_syntax_id=transfer_syntax_id(uid),
-                verdict=verdict,
-                sole=sole,
-                inferred=inferred,
-                contexts=count,
-            )
-            for (uid, verdict, sole, inferred), count in alone.items()
-        ],
-        ignore_conflicts=True,
-    )
-
-
 def peer_identity_id(peer: outcomes.PeerIdentity) -> int:
     """Return the row of what an acceptor said of itself."""
     values = {
@@ -361,7 +217,7 @@ def peer_identity_id(peer: outcomes.PeerIdentity) -> int:
         "maximum_length_received": peer.maximum_length,
     }
     key = {"digest": digest(*values.values())}
-    return _remember("peer", peer, lambda: _intern(PeerIdentity, key, values))
+    return remember("peer", peer, lambda: _intern(PeerIdentity, key, values))
 
 
 def endpoint_id(sender_host: str, connection: outcomes.Connection) -> int:
@@ -373,7 +229,7 @@ def endpoint_id(sender_host: str, connection: outcomes.Connection) -> int:
         "peer_port": connection.peer_port,
     }
     key = {"digest": digest(*values.values())}
-    return _remember("end", key["digest"], lambda: _intern(Endpoint, key, values))
+    return remember("end", key["digest"], lambda: _intern(Endpoint, key, values))
 
 
 def tls_session_id(connection: outcomes.Connection) -> int | None:
@@ -387,14 +243,14 @@ def tls_session_id(connection: outcomes.Connection) -> int | None:
         "peer_certificate_expires_at": connection.peer_certificate_expires_at,
     }
     key = {"digest": digest(*values.values())}
-    return _remember("tls", key["digest"], lambda: _intern(TlsSession, key, values))
+    return remember("tls", key["digest"], lambda: _intern(TlsSession, key, values))
 
 
 def pdu_id(pdu: outcomes.RawPdu) -> int:
     """Return the row of the bytes of a control PDU."""
     key = {"digest": digest(pdu.name, pdu.content)}
     rest = {"name": pdu.name, "content": pdu.content}
-    return _remember("pdu", key["digest"], lambda: _intern(Pdu, key, rest))
+    return remember("pdu", key["digest"], lambda: _intern(Pdu, key, rest))
 
 
 def erasable_text_id(text: str) -> int | None:

@@ -88,12 +88,11 @@ def _with_rejection(outcome: AssociationOutcome, answer: bytes) -> AssociationOu
         found = upper_layer.parse_rejection(answer)
     except upper_layer.Undecodable:
         return outcome
-    said = codes.say_rejection(found.result, found.source, found.reason)
     return replace(
         outcome,
         kind=AssociationKind.REJECTED,
         rejection=found,
-        detail=f"The peer rejected the association: {said}. Then the sender vanished.",
+        detail=f"{codes.say_rejection(found)} Then the sender vanished.",
         pdus=(*outcome.pdus, RawPdu("A-ASSOCIATE-RJ", False, answer)),
     )
 

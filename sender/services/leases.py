@@ -21,7 +21,8 @@ from sender.models import (
     SendBatch,
 )
 from sender.models.sends import URGENT
-from sender.services import gate, holds, limits
+from sender.services import gate, limits, trials
+from sender.services.locks import lock_destination_row
 from sender.services.owners import lease_end
 from sender.services.vigil import ENDED, STILL_SECONDS, WATCH
 
@@ -125,12 +126,12 @@ def claim_batch(
     due = gate.may_begin(destination_id, way).filter(next_attempt_at__lte=now)
     if way.probe is None:
         return _claim(due, owner, decided_at=now)
-    if not due.exists() or not holds.take_breaker(way.probe):
+    if not due.exists() or not trials.take_breaker(way.probe):
         return None
     # The batch that tried before tries again, so that the others keep their attempts.
     lease = _claim(due, owner, order=("-priority", "-failures", "next_attempt_at", "id"))
     if lease is None:
-        holds.give_back(way.probe)
+        trials.give_back(way.probe)
     return lease
 
 
@@ -207,7 +208,7 @@ def _claim(
 def _claim_alone(claim: BatchLease, owner: str, destination_id: int) -> bool:
     """Claim a batch that may only run while no other does."""
     with transaction.atomic():
-        Destination.objects.select_for_update(no_key=True).get(pk=destination_id)
+        lock_destination_row(destination_id)
         return not gate.at_work(destination_id).exists() and _take(claim, owner)
 
 

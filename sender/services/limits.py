@@ -45,9 +45,6 @@ class Share:
         return self == Share()
 
 
-FREE = Share()
-
-
 class SharePacer(LimitPacer):
     """Keeps an association within its share, which may change at any time."""
 

@@ -12,9 +12,14 @@ from django.db.models import QuerySet
 from sender.models import Destination, Hold, SendBatch
 
 
+def lock_destination_row(destination_id: int) -> None:
+    """Keep others from changing a destination until the transaction ends."""
+    Destination.objects.select_for_update(no_key=True).get(pk=destination_id)
+
+
 def lock_destination(destination_id: int) -> None:
     """Keep others from changing a destination and its holds until the transaction ends."""
-    Destination.objects.select_for_update(no_key=True).get(pk=destination_id)
+    lock_destination_row(destination_id)
     held = Hold.objects.filter(destination_id=destination_id, ended_at=None)
     list(held.order_by("pk").select_for_update(no_key=True).values_list("pk"))
 

@@ -12,8 +12,9 @@ from sender.negotiation.matching import Choice, Conversion, Refusal, choose
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.retry import Stops
 from sender.services import conversions
+from sender.services.delays import due_at
 from sender.services.passages import Barred, Passage, Run
-from sender.services.results import Change, DueItem, ItemChange, Tried, due_at, untried
+from sender.services.results import Change, DueItem, ItemChange, Tried, untried
 from sender.services.tallies import DELIVERED
 
 logger = logging.getLogger(__name__)

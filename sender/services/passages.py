@@ -21,11 +21,12 @@ from sender.negotiation.outcomes import StoreOutcome
 from sender.services import fairness, gate, leases, limits, recording
 from sender.services.associating import RecordedAssociation
 from sender.services.conversions import Conversions
+from sender.services.delays import new_jitter
 from sender.services.gate import View
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease
 from sender.services.limits import SharePacer
-from sender.services.results import Change, DueItem, new_jitter
+from sender.services.results import Change, DueItem
 from sender.services.stalling import StallWatch
 from sender.services.tenure import Tenure
 

@@ -19,14 +19,12 @@ from sender.models.reading import proposal_of
 from sender.negotiation import retry
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import EchoOutcome
-from sender.services import holds, recovery, sending, settling
-from sender.services.associating import Errand, associate, record_refusal
+from sender.services import holds, recovery, sending, settling, trials
+from sender.services.associating import ALL_SLOTS_HELD, Errand, associate, record_refusal
 from sender.services.leases import SLOT_WAIT_SECONDS, await_slot, claim_slot
 from sender.services.owners import owner_name
 from sender.services.settling import Failure
 from sender.services.tenure import Tenure
-
-ALL_SLOTS_HELD = "All associations that this destination allows are in use."
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def probe_destination(hold_id: int) -> None:
     Of all who come for it at a time one does it. If it answers, it is not blocked any more
     (associating.py); if not, it is asked again later.
     """
-    hold = holds.take_blocked(hold_id)
+    hold = trials.take_blocked(hold_id)
     if hold is None or hold.destination is None:
         return
     owner, question = owner_name(), _question(hold)
@@ -128,7 +126,7 @@ def probe_destination(hold_id: int) -> None:
 def _question(hold: Hold) -> tuple[Errand, Proposal] | None:
     """Return what to propose: as the batch that waits first, else as in the last association."""
     assert hold.destination is not None
-    waiting = holds.waiting_batches(hold.destination.pk).order_by("-priority", "id")
+    waiting = trials.waiting_batches(hold.destination.pk).order_by("-priority", "id")
     batch = waiting.select_related("send__template_version__template", "definition_list").first()
     if batch is not None:
         errand = _probe_errand(hold.destination, batch.send.template_version, batch.send)

@@ -36,7 +36,7 @@ from sender.negotiation.outcomes import (
     StoreOutcome,
 )
 from sender.negotiation.stalls import Whose
-from sender.services import interning, interrupted
+from sender.services import interning, interrupted, result_lists
 from sender.services.inserting import insert_rows
 from sender.services.installation import site_day
 from sender.services.mishaps import MISHAPS
@@ -231,7 +231,7 @@ def _row(attempt: AssociationAttempt, outcome: AssociationOutcome) -> Associatio
         destination_revision=attempt.destination_revision,
         template_version_id=attempt.template_version_id,
         definition_list=attempt.definition_list,
-        result_list_id=interning.result_list_id(outcome),
+        result_list_id=result_lists.result_list_id(outcome),
         trigger=attempt.trigger,
         requested_by=attempt.requested_by,
         send_number=attempt.send_id,

@@ -7,7 +7,7 @@ from uuid import UUID
 from sender.models import NO_RESULT_LIST, Association, AssociationStudy, InstanceAttempt
 from sender.models.reading import read_afresh, strays_of
 from sender.negotiation.outcomes import AssociationOutcome
-from sender.services import interning
+from sender.services import interning, result_lists
 from sender.services.canonical import Chain, digest, digest_of_all
 
 NO_STATUS = "none"
@@ -157,7 +157,7 @@ def verify_record(row: Association) -> bool:
     proposal, contexts = read_afresh(row)
     answer = bytes(row.result_list.digest)
     if row.result_list_id != NO_RESULT_LIST:
-        answer = interning.answer_digest(
+        answer = result_lists.answer_digest(
             proposal, contexts, strays_of(row), row.result_list.more_unmatched
         )
     expected = _digest(

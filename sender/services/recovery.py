@@ -22,12 +22,13 @@ from sender.models import (
     SendItem,
 )
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import holds, inline_sends, journal, recording
+from sender.services import inline_sends, journal, recording, trials
+from sender.services.delays import new_jitter
 from sender.services.journal import Remains
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import is_dead
 from sender.services.patience import OUTAGES, persist
-from sender.services.results import Change, Tried, change_of, new_jitter, write_changes
+from sender.services.results import Change, Tried, change_of, write_changes
 from sender.services.vigil import ENDED, WATCH
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def _bury_dead() -> None:
             called = set(_slots().filter(owner=owner).values_list("destination_id", flat=True))
             _read_journals_of(owner)
             _end_leases_of(owner)
-            holds.let_others_try(called)
+            trials.let_others_try(called)
 
 
 def _read_journals_of(owner: str) -> None:

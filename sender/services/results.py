@@ -1,15 +1,13 @@
-"""What results make of the rows of a send, and how they are committed: in groups, guarded."""
+"""What of a batch is due, what results make of its rows, and how those are written."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
-from random import random
 from typing import NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Case, F, IntegerField, Q, Value, When
 from django.utils import timezone
 
@@ -20,6 +18,7 @@ from sender.negotiation.instances import DataKind, ScannedInstance
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import RetryDecision
 from sender.services import tallies
+from sender.services.delays import due_at
 from sender.services.doubts import is_in_doubt
 from sender.services.interning import transfer_syntax_id
 from sender.services.recording import InstanceResult
@@ -246,19 +245,6 @@ def change_of_interrupted(result: InstanceResult) -> ItemChange:
 
 def _reason(outcome: StoreOutcome) -> str:
     return "" if outcome.outcome is InstanceOutcome.SENT else outcome.detail
-
-
-def new_jitter() -> float:
-    """Return a random number that lengthens pauses."""
-    return random()  # noqa: S311 - spreads load, guards nothing
-
-
-def due_at(decision: RetryDecision, attempt: int, jitter: float) -> datetime:
-    """Return when an automatic attempt, counted from 1, is due."""
-    seconds = retry.delay(
-        decision, attempt, base_seconds=settings.RETRY_BASE_SECONDS, jitter=jitter
-    )
-    return timezone.now() + timedelta(seconds=seconds)
 
 
 def is_pending(item_id: int) -> bool:

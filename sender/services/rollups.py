@@ -18,7 +18,7 @@ from sender.models import (
 )
 from sender.models.reading import proposal_of, read_afresh
 from sender.negotiation import rates
-from sender.services import interning
+from sender.services import interning, result_lists
 
 _KEY = (
     "destination_id",
@@ -57,7 +57,7 @@ def rebuild_rollups() -> None:
         for definition_list in PresentationContextDefinitionList.objects.all():
             interning.write_definition_counts(definition_list.pk, proposal_of(definition_list))
         for row in _one_per_answer():
-            interning.write_result_counts(row.result_list.pk, read_afresh(row)[1])
+            result_lists.write_result_counts(row.result_list.pk, read_afresh(row)[1])
 
 
 def _counted_days() -> dict[tuple[Any, ...], Day]:

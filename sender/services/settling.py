@@ -1,13 +1,10 @@
 """What follows for a batch once its association has ended: done, later, given up, isolated."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
 from uuid import UUID
 
-from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F, Max, Q, QuerySet
 from django.utils import timezone
 
@@ -17,14 +14,14 @@ from sender.negotiation import retry
 from sender.negotiation.outcomes import AssociationOutcome, InstanceOutcome
 from sender.negotiation.pacing import Rejected
 from sender.negotiation.retry import RetryDecision
-from sender.services import gate, holds, limits, sending, tallies
+from sender.services import gate, holds, limits, sending, tallies, trials
+from sender.services.delays import due_at, new_jitter
 from sender.services.doubts import in_doubt
+from sender.services.isolating import isolate_poison, next_attempt
 from sender.services.leases import BatchLease, extend_batch
 from sender.services.locks import lock_batches, lock_destination
-from sender.services.results import due_at, new_jitter
 
 CHUNK = 500
-ALONE_RULES = tuple(rule for rule, decision in retry.RULES.items() if decision.isolate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +205,7 @@ def spend_others(destination: Destination, failure: Failure, *, send_id: int = 0
     lock_destination(destination.pk)
     lock_batches(SendBatch.objects.filter(pk__in=_open_batches_of_counted(destination.pk)))
     now = timezone.now()
-    waiting = holds.waiting_batches(destination.pk).filter(
+    waiting = trials.waiting_batches(destination.pk).filter(
         send__retries__isnull=False, next_attempt_at__lte=now
     )
     waiting = waiting.exclude(send_id__in=gate.shut_sends(destination.pk, now))
@@ -274,13 +271,13 @@ def close_batch(
     """
     # Locked, so that nobody makes rows of it pending (again.py) once none was found.
     SendBatch.objects.select_for_update(no_key=True).get(pk=batch.pk)
-    pending = _isolate_poison(batch)
+    pending = isolate_poison(batch)
     now = timezone.now()
     changes: dict[str, object] = {"state": BatchState.DONE, "next_attempt_at": now}
     if pending:
         changes = {
             "state": BatchState.READY,
-            "next_attempt_at": _next_attempt(pending, due or now, is_put_off=due is not None),
+            "next_attempt_at": next_attempt(pending, due or now, is_put_off=due is not None),
         }
         if Send.objects.filter(pk=batch.send_id, state=SendState.CANCELLING).exists():
             changes = {"state": BatchState.CANCELLED}
@@ -296,89 +293,3 @@ def close_batch(
         detail=failure.detail[:400] if failure else "",
         **changes,
     )
-
-
-class _Pending(NamedTuple):
-    """An item that has not ended, with the rule of its last attempt and when it is due again."""
-
-    item_id: int
-    rule: str
-    retry_at: datetime | None
-
-
-def _isolate_poison(batch: SendBatch) -> list[_Pending]:
-    """Move instances that shall be tried alone into batches of their own; return what stays."""
-    items = SendItem.objects.filter(batch=batch, outcome=InstanceOutcome.PENDING)
-    pending = [_Pending(*row) for row in items.values_list("id", "rule", "retry_at")]
-    if batch.is_isolated:
-        return pending
-    for item_id, rule, retry_at in pending:
-        if rule in ALONE_RULES:
-            _isolate(batch, item_id, rule, retry_at or timezone.now())
-    return [item for item in pending if item.rule not in ALONE_RULES]
-
-
-def _isolate(batch: SendBatch, item_id: int, rule: str, due: datetime) -> None:
-    with transaction.atomic():
-        alone = _add_batch(
-            batch,
-            priority=batch.priority - 1,
-            instances=1,
-            is_isolated=True,
-            next_attempt_at=due,
-            rule=rule,
-            detail="This instance is tried alone.",
-        )
-        SendItem.objects.filter(pk=item_id).update(batch=alone)
-        SendBatch.objects.filter(pk=batch.pk).update(instances=F("instances") - 1)
-
-
-def _add_batch(batch: SendBatch, **facts: object) -> SendBatch:
-    """Add a batch for instances of another; each association of the send may do so at once."""
-    while True:
-        number = _last_number(batch.send_id) + 1
-        try:
-            with transaction.atomic():
-                return SendBatch.objects.create(
-                    send_id=batch.send_id,
-                    number=number,
-                    destination_id=batch.destination_id,
-                    definition_list_id=batch.definition_list_id,
-                    **facts,
-                )
-        except IntegrityError:
-            if _last_number(batch.send_id) < number:  # then it was not the number
-                raise
-
-
-def _last_number(send_id: int) -> int:
-    return int(SendBatch.objects.filter(send_id=send_id).aggregate(n=Max("number"))["n"])
-
-
-def _next_attempt(pending: Sequence[_Pending], earliest: datetime, *, is_put_off: bool) -> datetime:
-    """Return when something of the batch is due: now for untried items, else the first retries.
-
-    Args:
-        is_put_off: its association carried nothing; if that is over, all that is due may go.
-    """
-    retries = {item.item_id: item.retry_at for item in pending if item.retry_at is not None}
-    if len(retries) < len(pending):
-        return earliest
-    first = max(earliest, min(retries.values()))
-    if is_put_off and first == earliest:
-        return first
-    ready = {item.rule for item in pending if retries[item.item_id] <= first}
-    return first if ready & retry.AT_ONCE else _together(retries, first)
-
-
-def _together(retries: Mapping[int, datetime], first: datetime) -> datetime:
-    """Let items wait for those that are due soon after; return when they are due then.
-
-    Else many would have an association of their own.
-    """
-    latest = first + timedelta(seconds=retry.TOGETHER_UNITS * settings.RETRY_BASE_SECONDS)
-    due = max([first, *(at for at in retries.values() if at <= latest)])
-    if due > first:
-        early = {item_id for item_id, at in retries.items() if at < due}
-        SendItem.objects.filter(pk__among=early).update(retry_at=due)
-    return due

@@ -20,7 +20,7 @@ from sender.negotiation.matching import Choice
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import RetryDecision
 from sender.services import outgoing, parked, passages, recording, recovery, sending
-from sender.services.associating import Errand, associate, record_refusal
+from sender.services.associating import ALL_SLOTS_HELD, Errand, associate, record_refusal
 from sender.services.conversions import Conversions, prepare
 from sender.services.journal import Journal
 from sender.services.leases import BatchLease, SlotLease, extend_batch
@@ -101,9 +101,9 @@ def _chain(first: DueItem, rest: Iterator[DueItem]) -> Iterator[DueItem]:
 
 def refuse_batch(lease: BatchLease) -> None:
     """Record that no slot of the destination became free for a claimed batch."""
-    detail = "All associations that this destination allows are in use."
     batch = _batch(lease)
-    failure = _refuse(batch, lease, retry.after_kind(AssociationKind.REFUSED_LOCALLY), detail)
+    decision = retry.after_kind(AssociationKind.REFUSED_LOCALLY)
+    failure = _refuse(batch, lease, decision, ALL_SLOTS_HELD)
     fail_association(batch, lease, failure)
     sending.finish_if_done(batch.send_id)
 

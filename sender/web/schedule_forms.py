@@ -22,7 +22,7 @@ from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.local_time import UnknownZone, instant_of, zone_named
 from sender.negotiation.rules import DERIVED_FROM_FILES
 from sender.negotiation.selection import lines_of_tags, tags_of_lines
-from sender.services.schedules import (
+from sender.services.schedule_facts import (
     FINISH_WITHIN_SECONDS,
     LONGEST_NOTE,
     MOST_RETRIES,

@@ -18,6 +18,7 @@ from sender.services import schedule_runs, sources
 from sender.services import schedules as keeping
 from sender.services.installation import site_zone
 from sender.services.recurrence import InvalidRecurrence
+from sender.services.schedule_facts import IS_PAST, InvalidSchedule
 from sender.services.sending import WrongState
 from sender.web import schedule_words as words
 from sender.web.access import may, needs
@@ -224,7 +225,7 @@ def _save(
         if found is None:
             return keeping.add_schedule(facts, actor=actor)
         return keeping.change_schedule(found, facts, actor=actor)
-    except keeping.InvalidSchedule as error:
+    except InvalidSchedule as error:
         form.tell(error.problems)
     return None
 
@@ -244,7 +245,7 @@ def _preview(kind: str, expression: str, zone: str, anchor: str) -> dict[str, An
     """Return the next times, or why there are none, and the examples with theirs."""
     try:
         times = keeping.preview(kind, expression, zone, read_anchor(anchor, zone))
-        problem = "" if times else keeping.IS_PAST
+        problem = "" if times else IS_PAST
     except InvalidRecurrence as error:
         times, problem = [], str(error)
     except forms.ValidationError as error:

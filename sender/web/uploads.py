@@ -15,9 +15,10 @@ from django.utils.text import Truncator
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from sender.models import Upload, UploadState
-from sender.services import upload_passes
+from sender.services import reception, upload_passes
 from sender.services import uploads as store
-from sender.services.uploads import Receiving, Refused, UploadInUse
+from sender.services.reception import Receiving
+from sender.services.uploads import Refused, UploadInUse
 from sender.web.access import needs
 
 PER_PAGE = 50
@@ -62,7 +63,7 @@ def uploads(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _page(request)
     try:
-        receiving = store.receive("", request.user.get_username())
+        receiving = reception.receive("", request.user.get_username())
     except Refused as refusal:
         return _page(request, problem=str(refusal))
     handler = StreamingHandler(request, receiving)
@@ -94,7 +95,7 @@ def _read(request: HttpRequest) -> str:
 def _finish(request: HttpRequest, receiving: Receiving) -> HttpResponse:
     name = request.POST.get("name", "").strip()
     if name:
-        receiving.upload.name = store.said_name(name)
+        receiving.upload.name = reception.said_name(name)
     try:
         upload = receiving.finish()
     except Refused as refusal:
@@ -113,7 +114,7 @@ def _files(number: int) -> str:
 def _page(request: HttpRequest, problem: str = "") -> HttpResponse:
     ready = Upload.objects.exclude(state=UploadState.DELETING)
     page = Paginator(ready, PER_PAGE).get_page(request.GET.get("page"))
-    limits = store.limits()
+    limits = reception.limits()
     context = {
         "page": page,
         "problem": problem,

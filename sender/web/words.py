@@ -30,8 +30,6 @@ ACCEPTED = Mark("Accepted", "check", "accepted")
 NOT_CHOSEN = Mark("Not chosen", "minus", "not-chosen")
 REJECTED = Mark("Rejected", "x-mark", "rejected")
 NOT_NEGOTIATED = Mark("Not negotiated", "bolt", "failed")
-PROPOSAL_MARKS = (ACCEPTED, NOT_CHOSEN, REJECTED, NOT_NEGOTIATED)
-"""The four outcomes of a proposal."""
 
 VERDICTS: dict[Verdict, Mark] = {
     Verdict.ACCEPTED: ACCEPTED,

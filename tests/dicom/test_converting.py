@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from sender.dicom import converting
-from sender.dicom.bulk import FileRange
 from sender.dicom.converting import Converter
 from sender.dicom.encoding import ConversionFailed, SourceUnusable, convert
 from sender.dicom.files import scan
+from sender.dicom.listed import FileRange
 from sender.dicom.spool import SpoolFailed
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import ScannedInstance

@@ -23,7 +23,6 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import UID
 
 from sender.dicom import encoding, pixels, rewriting
-from sender.dicom.bulk import FileRange
 from sender.dicom.encoding import (
     ConversionFailed,
     EncodedDataset,
@@ -32,6 +31,7 @@ from sender.dicom.encoding import (
     convert,
 )
 from sender.dicom.files import scan
+from sender.dicom.listed import FileRange
 from sender.dicom.spool import SpoolFailed
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import ScannedInstance, Unreadable

@@ -18,6 +18,7 @@ from tests.scripted_acceptor import (
     Conversation,
     Request,
     fragment,
+    parse_command,
     response,
 )
 
@@ -258,16 +259,6 @@ class Dialogue(Conversation):
         """Close with a RST."""
         self.send(b"")
         super().reset()
-
-
-def parse_command(content: bytes) -> dict[int, bytes]:
-    """Return the elements of a command set by their numbers."""
-    found, position = {}, 0
-    while position < len(content):
-        _, number, length = struct.unpack_from("<HHI", content, position)
-        found[number] = content[position + 8 : position + 8 + length]
-        position += 8 + length
-    return found
 
 
 def account(dialogues: Sequence[Dialogue]) -> dict[str, list[int | None]]:

@@ -3,6 +3,7 @@
 import pytest
 
 from sender.negotiation.codes import say_abort, say_rejection
+from sender.negotiation.outcomes import Rejection
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ from sender.negotiation.codes import say_abort, say_rejection
     ],
 )
 def test_a_rejection_is_said_with_its_codes(codes: tuple[int, int, int], said: str) -> None:
-    assert say_rejection(*codes) == said
+    assert say_rejection(Rejection(*codes)) == f"The peer rejected the association: {said}."
 
 
 @pytest.mark.parametrize(

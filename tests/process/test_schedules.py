@@ -25,7 +25,8 @@ from datetime import UTC, datetime, timedelta
 import django
 django.setup()
 from sender.models import ContextTemplate, Destination
-from sender.services.schedules import ScheduleFacts, add_schedule
+from sender.services.schedule_facts import ScheduleFacts
+from sender.services.schedules import add_schedule
 folder, number, ahead = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 to = (Destination.objects.get(), ContextTemplate.objects.get(name="Derived from files"))
 at = datetime.now(UTC) + timedelta(seconds=ahead)

@@ -157,8 +157,8 @@ def test_what_a_killed_server_was_receiving_is_swept_up_at_its_next_start(site: 
     data = Path(site.environment["CONCORDAT_DATA_DIR"])
     script = (
         "import django, os; django.setup()\n"
-        "from sender.services import uploads\n"
-        "receiving = uploads.receive('killed', 'ada')\n"
+        "from sender.services import reception\n"
+        "receiving = reception.receive('killed', 'ada')\n"
         "receiving.begin_file('a'); receiving.write(b'x' * 100)\n"
         "os.kill(os.getpid(), 9)"
     )

@@ -37,6 +37,7 @@ from sender.services import (
     forgetting,
     listing,
     plan_pages,
+    plan_rows,
     planner,
     sending,
     taking,
@@ -120,6 +121,14 @@ def check_counts(send: Send) -> None:
         SendItem.objects.filter(send=send).order_by("position").values_list("position", flat=True)
     )
     assert positions == list(range(1, len(positions) + 1))
+
+
+def check_planned(send: Send) -> None:
+    """The send is ready, and has each instance of `folder` once."""
+    send.refresh_from_db()
+    assert send.state == SendState.QUEUED
+    assert sorted(uids(send)) == [f"1.2.3.{number}" for number in range(9)]
+    check_counts(send)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +221,9 @@ def test_slices_and_pages_of_any_size_make_the_same_plan(
     (folder / "notes.txt").write_text("x")
     (folder / "more.txt").write_text("y")
     whole = planned(folder, study_order=chosen)
-    monkeypatch.setattr(planner, "PAGE", page)
+    monkeypatch.setattr(plan_rows, "PAGE", page)
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", page)
-    monkeypatch.setattr(planner, "STUDIES_PER_QUERY", 2)
+    monkeypatch.setattr(plan_rows, "STUDIES_PER_QUERY", 2)
     monkeypatch.setattr(listing, "SLICE_SECONDS", -1.0)
     send = order(folder, study_order=chosen)
     slices = 0
@@ -330,23 +339,20 @@ def test_a_plan_that_fails_again_and_again_ends_its_send_only(
     assert set(bad.batches.values_list("state", flat=True)) == {"cancelled"}
     check_counts(bad)
     planner.plan_send(good.pk)
-    good.refresh_from_db()
-    assert (good.state, len(uids(good))) == (SendState.QUEUED, 9)
+    check_planned(good)
 
 
 def test_a_plan_that_gets_on_may_stumble_as_often_as_it_likes(
     folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(taking, "CHUNK", 1)
-    monkeypatch.setattr(planner, "PAGE", 1)
+    monkeypatch.setattr(plan_rows, "PAGE", 1)
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 1)
     for module, name in ((taking, "_write"), (plan_pages.PagedPlan, "write")):
         monkeypatch.setattr(module, name, stumbling_after(getattr(module, name)))
     send = order(folder)
     assert attempts(send) == 9 + 9
-    send.refresh_from_db()
-    assert (send.state, len(uids(send))) == (SendState.QUEUED, 9)
-    check_counts(send)
+    check_planned(send)
 
 
 def stumbling_after(real: Any) -> Any:
@@ -373,8 +379,7 @@ def test_an_outage_of_the_database_is_no_failed_try(
             with pytest.raises(OperationalError):
                 planner.plan_send(send.pk)
     planner.plan_send(send.pk)
-    send.refresh_from_db()
-    assert (send.state, len(uids(send))) == (SendState.QUEUED, 9)
+    check_planned(send)
 
 
 def test_who_waits_for_a_plan_is_told_of_an_error_at_once(
@@ -406,7 +411,7 @@ def test_a_cancelled_send_whose_listing_fails_is_cancelled(
 def test_a_plan_that_was_interrupted_anywhere_goes_on(
     after: int, folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_rows, "PAGE", 2)
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
     send = order(folder)
     real, left = plan_pages.PagedPlan.write, after
@@ -424,17 +429,14 @@ def test_a_plan_that_was_interrupted_anywhere_goes_on(
             planner.plan_send(send.pk)
     Send.objects.filter(pk=send.pk).update(lease_until=None)
     planner.plan_send(send.pk)
-    send.refresh_from_db()
-    assert send.state == SendState.QUEUED
-    assert sorted(uids(send)) == [f"1.2.3.{n}" for n in range(9)]
-    check_counts(send)
+    check_planned(send)
 
 
 def test_a_planner_that_lost_the_send_writes_nothing_more(
     folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
-    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_rows, "PAGE", 2)
     send = order(folder)
     real = plan_pages.PagedPlan.write
 
@@ -469,10 +471,7 @@ def test_two_planners_at_once_plan_once(folder: Path, issued: list[int]) -> None
         thread.start()
     for thread in threads:
         thread.join()
-    send.refresh_from_db()
-    assert send.state == SendState.QUEUED
-    assert len(uids(send)) == 9
-    check_counts(send)
+    check_planned(send)
 
 
 def test_the_dead_are_not_waited_for(folder: Path, issued: list[int]) -> None:
@@ -576,7 +575,7 @@ def test_a_send_that_is_cancelled_while_it_is_planned_ends_at_once(
     start: bool, folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
-    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_rows, "PAGE", 2)
     send = order(folder, start=start)
     real = plan_pages.PagedPlan.write
 
@@ -860,7 +859,7 @@ def test_few_new_instances_of_many_studies_travel_together(
 
 def paged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have planners look at two rows at a time."""
-    monkeypatch.setattr(planner, "PAGE", 2)
+    monkeypatch.setattr(plan_rows, "PAGE", 2)
     monkeypatch.setattr(plan_pages, "PAGE_ROWS", 2)
 
 

@@ -32,7 +32,7 @@ from sender.negotiation.outcomes import (
     StrayKind,
     answered,
 )
-from sender.services import interning, recording, records
+from sender.services import recording, records, result_lists
 from sender.services.vigil import ENDED
 from tests import factories
 from tests.factories import PROPOSAL
@@ -91,8 +91,8 @@ def with_strays(count: int) -> AssociationOutcome:
 def test_of_answers_that_fit_no_context_a_bounded_number_is_kept_and_the_rest_counted() -> None:
     to = factories.destination()
     row = factories.recorded(to, with_strays(100_000))
-    assert UnmatchedResult.objects.count() == len(strays_of(row)) == interning.MOST_UNMATCHED
-    assert row.result_list.more_unmatched == 100_000 - interning.MOST_UNMATCHED
+    assert UnmatchedResult.objects.count() == len(strays_of(row)) == result_lists.MOST_UNMATCHED
+    assert row.result_list.more_unmatched == 100_000 - result_lists.MOST_UNMATCHED
     assert records.verify_record(Association.objects.get())
     other = factories.recorded(to, with_strays(99_999))
     assert other.result_list_id != row.result_list_id

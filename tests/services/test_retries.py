@@ -34,11 +34,13 @@ from sender.services import (
     engine,
     gate,
     holds,
+    isolating,
     planner,
     probing,
     sending,
     settling,
     transfer,
+    trials,
 )
 from sender.services.again import Subset
 from sender.services.destinations import DestinationFacts, change_destination
@@ -319,13 +321,13 @@ def test_two_associations_that_isolate_at_once_number_their_batches_apart(
     send = planned(pacs, folder)
     batch = send.batches.get()
     first, second = send.items.order_by("position")[:2]
-    settling._isolate(batch, first.pk, "only_this_one", timezone.now())
-    found = settling._last_number
+    isolating._isolate(batch, first.pk, "only_this_one", timezone.now())
+    found = isolating._last_number
     stale = [found(send.pk) - 1]
     monkeypatch.setattr(
-        settling, "_last_number", lambda number: stale.pop() if stale else found(number)
+        isolating, "_last_number", lambda number: stale.pop() if stale else found(number)
     )
-    settling._isolate(batch, second.pk, "only_this_one", timezone.now())
+    isolating._isolate(batch, second.pk, "only_this_one", timezone.now())
     assert not stale
     alone = send.batches.filter(is_isolated=True).order_by("number")
     assert [b.items.get().pk for b in alone] == [first.pk, second.pk]
@@ -732,7 +734,7 @@ def test_a_part_of_what_failed_is_retried(
 def test_a_retry_while_a_batch_is_closed_opens_it_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    isolate, retries = settling._isolate_poison, list[threading.Thread]()
+    isolate, retries = isolating.isolate_poison, list[threading.Thread]()
 
     def isolate_while_somebody_retries(batch: SendBatch) -> Any:
         pending = isolate(batch)
@@ -750,7 +752,7 @@ def test_a_retry_while_a_batch_is_closed_opens_it_again(
 
     with acceptor(answering(0x0122), answering()) as running:
         send = planned(scripted(running.port), folder, retries=0)
-        monkeypatch.setattr(settling, "_isolate_poison", isolate_while_somebody_retries)
+        monkeypatch.setattr(settling, "isolate_poison", isolate_while_somebody_retries)
         engine.work(send.destination_id)
         retries[0].join()
         engine.work(send.destination_id)
@@ -840,7 +842,7 @@ def test_a_block_for_which_nothing_waits_ends_after_a_day(pacs: Destination, fol
     failed_send(pacs, folder)
     engine.tick("test")
     assert Hold.objects.active().exists()
-    earlier = timezone.now() - holds.IDLE_PROBES
+    earlier = timezone.now() - trials.IDLE_PROBES
     Hold.objects.update(probe_at=timezone.now(), started_at=earlier)
     engine.tick("test")
     assert not Hold.objects.active().exists()

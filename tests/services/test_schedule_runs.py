@@ -19,6 +19,7 @@ from sender.models import (
     SendState,
 )
 from sender.services import schedule_runs, schedules, vigil
+from sender.services.schedule_facts import ScheduleFacts
 from sender.services.schedule_times import next_open
 from sender.services.sending import WrongState
 from tests import factories
@@ -267,8 +268,8 @@ def test_an_edit_while_a_time_is_due_neither_loses_nor_doubles_it(
 def edit(schedule: Schedule, **changes: Any) -> None:
     """Change some of what a schedule says."""
     schedule.refresh_from_db()
-    names = set(schedules.ScheduleFacts.__dataclass_fields__) - {"targets", "sources"}
-    facts = schedules.ScheduleFacts(
+    names = set(ScheduleFacts.__dataclass_fields__) - {"targets", "sources"}
+    facts = ScheduleFacts(
         sources=schedule.sources,
         targets=[(t.destination, t.template) for t in schedule.targets.all()],
         **{name: getattr(schedule, name) for name in names} | changes,

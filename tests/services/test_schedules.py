@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from sender.models import AuditEntry, ContextTemplate, Destination, Schedule
 from sender.services import schedules
-from sender.services.schedules import InvalidSchedule, ScheduleFacts
+from sender.services.schedule_facts import InvalidSchedule, ScheduleFacts
 from sender.services.sending import WrongState
 from tests import factories
 

@@ -14,6 +14,7 @@ from sender.services import (
     leases,
     listing,
     parked,
+    plan_rows,
     planner,
     sending,
     settling,
@@ -105,7 +106,7 @@ def test_a_send_that_was_cancelled_before_its_plan_was_whole_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Part of its rows is there: they are not all that it was meant to send."""
-    monkeypatch.setattr(planner, "STUDIES_TOGETHER", 1)
+    monkeypatch.setattr(plan_rows, "STUDIES_TOGETHER", 1)
     monkeypatch.setattr(listing, "SLICE_SECONDS", -1)
     send = order(factories.destination(), folder, inline=False)
     while not send.items.exists():

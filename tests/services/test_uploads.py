@@ -21,8 +21,9 @@ from sender.models import (
     Upload,
     UploadState,
 )
-from sender.services import path_lists, sending, sources, uploads
-from sender.services.uploads import Receiving, Refused, UploadInUse
+from sender.services import path_lists, reception, sending, sources, uploads
+from sender.services.reception import Receiving
+from sender.services.uploads import Refused, UploadInUse
 from tests import factories
 from tests.archives import (
     entry,
@@ -54,7 +55,7 @@ def small(settings: Settings) -> None:
 
 
 def receive(*files: tuple[str, bytes], name: str = "") -> Upload:
-    receiving = uploads.receive(name, "ada")
+    receiving = reception.receive(name, "ada")
     for called, content in files:
         take(receiving, called, content)
     return receiving.finish()
@@ -117,7 +118,7 @@ def test_files_are_kept_under_names_of_our_own() -> None:
     ],
 )
 def test_names_keep_what_people_know_them_by_and_nothing_else(name: str, expected: str) -> None:
-    assert uploads.own_name(name) == expected
+    assert reception.own_name(name) == expected
 
 
 def test_an_archive_is_unpacked_and_not_kept() -> None:
@@ -194,7 +195,7 @@ def test_a_damaged_archive_is_refused_whole(cut: int) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_an_upload_over_its_size_is_refused_as_it_comes() -> None:
-    receiving = uploads.receive("", "ada")
+    receiving = reception.receive("", "ada")
     receiving.begin_file("large.dcm")
     for _ in range(15):
         receiving.write(bytes(BLOCK))
@@ -248,7 +249,7 @@ def watch_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_what_grows_as_no_real_data_do_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "UNSUSPICIOUS_BYTES", 5_000_000)
+    monkeypatch.setattr(reception, "UNSUSPICIOUS_BYTES", 5_000_000)
     bomb = tmp_path / "bomb.zip"
     write_bomb(bomb, 50_000_000)
     said = refused(("bomb.zip", bomb.read_bytes()))
@@ -305,7 +306,7 @@ def test_other_trouble_with_the_disk_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_nothing_can_be_sent_of_what_is_not_complete() -> None:
-    receiving = uploads.receive("", "ada")
+    receiving = reception.receive("", "ada")
     take(receiving, "a", b"x")
     assert list(uploads.folder().iterdir()) == []
     receiving.abandon()
@@ -316,16 +317,16 @@ def test_uploads_outside_the_allowed_roots_are_refused(settings: Settings, tmp_p
     settings.SOURCE_ROOTS = [tmp_path / "data"]
     assert not uploads.are_allowed()
     with pytest.raises(Refused, match="outside the allowed source roots"):
-        uploads.receive("", "ada")
+        reception.receive("", "ada")
     settings.SOURCE_ROOTS = [tmp_path / "var"]
     assert uploads.are_allowed()
 
 
 def test_what_a_killed_process_left_is_swept_up(tmp_path: Path) -> None:
-    ours = uploads.receive("ours", "ada")
-    dead = uploads.receive("dead", "ada")
-    restarted = uploads.receive("restarted", "ada")
-    silent = uploads.receive("silent", "ada")
+    ours = reception.receive("ours", "ada")
+    dead = reception.receive("dead", "ada")
+    restarted = reception.receive("restarted", "ada")
+    silent = reception.receive("silent", "ada")
     for receiving in (ours, dead, restarted, silent):
         take(receiving, "a", b"x")
     host, pid, _, *rest = ours.upload.owner.split(":")

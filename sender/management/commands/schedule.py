@@ -26,8 +26,8 @@ from sender.negotiation.rules import DERIVED_FROM_FILES
 from sender.services import heartbeat, recurrence, schedule_runs, schedules
 from sender.services.installation import site_zone
 from sender.services.recurrence import InvalidRecurrence
+from sender.services.schedule_facts import InvalidSchedule, ScheduleFacts
 from sender.services.schedule_times import recurrence_of
-from sender.services.schedules import InvalidSchedule, ScheduleFacts
 from sender.services.sending import WrongState
 
 POLL_SECONDS = 0.5
