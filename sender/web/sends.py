@@ -157,6 +157,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "associations": accounts.associations_of(found),
         "closed": closed,
         "waits_for": waits_for,
+        "left_to_cancel": waits.what_is_left_to_cancel(found),
         "run_by": waits.run_by(found),
         "slowed_by": "" if found.is_ended else waits.slowed_by(found),
         "outlook": expected,

@@ -257,3 +257,15 @@ def test_a_send_without_a_row_says_that_there_was_nothing_to_send(
     assert "0.0 %" not in text(client, pages[1])
     Send.objects.update(state="cancelled")
     assert all("Nothing to send" not in text(client, page) for page in pages)
+
+
+def test_a_send_that_is_being_cancelled_says_so_and_offers_no_second_time(
+    as_role: SignIn, send: Send
+) -> None:
+    running(send)
+    Send.objects.filter(pk=send.pk).update(state=SendState.CANCELLING, control="cancel")
+    page = text(as_role("operator"), f"/sends/{send.pk}/progress/")
+    assert "The send is being cancelled. Nothing is begun any more; 3 rows are still" in page
+    assert "No background sender is running" in page
+    assert "Cancel…" not in page
+    assert "Urgent" not in page
