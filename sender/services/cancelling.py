@@ -15,6 +15,7 @@ from sender.models import BatchState, Send, SendBatch, SendItem, SendState
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import tallies
 from sender.services.doubts import in_doubt
+from sender.services.locks import lock_items
 
 CANCELLED_REASON = "the send was cancelled"
 CHUNK = 2000
@@ -102,6 +103,7 @@ def _cancel_some(pending: QuerySet[SendItem], reason: str) -> int:
     numbers = list(pending.order_by().values_list("pk", flat=True)[:CHUNK])
     rows = SendItem.objects.filter(pk__among=numbers)
     if numbers:
+        lock_items(rows)  # a journal may be read back just now
         tallies.change_rows(
             rows.filter(in_doubt()), InstanceOutcome.PENDING, InstanceOutcome.UNKNOWN, retry_at=None
         )
