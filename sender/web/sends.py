@@ -228,6 +228,7 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
     counts = accounts.progress(found).counts
     conflicts = [row for row in rows if row.reason == CONFLICT]
     picks = again.picks_of(found) if conflicts else {}
+    decided = again.picks_for(found, {row.file.sop_instance_uid for row in conflicts})
     context = {
         "send": found,
         "rows": rows[:PER_PAGE],
@@ -240,5 +241,6 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
         "outcomes": [(choice, INSTANCES[choice].word) for choice in INSTANCES],
         "may_pick": bool(conflicts) and may(request.user, "operate"),
         "picks": {row.pk: picks.get(row.file.path) for row in conflicts},
+        "decided": {row.pk: decided.get(row.file.sop_instance_uid) for row in conflicts},
     }
     return render(request, "sender/send_instances.html", context)
