@@ -52,7 +52,7 @@ OPEN_BATCHES = (BatchState.READY, BatchState.RUNNING)
 
 SEND_TRANSITIONS: dict[SendState, frozenset[SendState]] = {
     SendState.DRAFT: frozenset(
-        {SendState.PLANNING, SendState.CANCELLED, SendState.FAILED, SendState.ERRORED}
+        {SendState.PLANNING, SendState.CANCELLING, SendState.FAILED, SendState.ERRORED}
     ),
     SendState.PLANNING: frozenset(
         {SendState.QUEUED, SendState.CANCELLING, SendState.FAILED, SendState.ERRORED}

@@ -1,6 +1,6 @@
 """Once more: what did not arrive, all of it or a part; or everything again, on purpose."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -269,6 +269,27 @@ def picks_of(send: Send) -> dict[str, Pick]:
     }
 
 
+def picks_for(send: Send, sop_instances: Collection[str]) -> dict[str, Pick]:
+    """Return, by SOP Instance UID, what was picked of conflicts; what may yet arrive before others.
+
+    One of the files of a conflict is sent and no more: who picked one has decided.
+    """
+    picks = picks_of(send)
+    if not picks:
+        return {}
+    rows = _conflicts(send).filter(file__sop_instance_uid__in=sop_instances)
+    found: dict[str, Pick] = {}
+    for item in rows.select_related("file__folder").order_by("pk"):
+        picked, uid = picks.get(item.file.path), item.file.sop_instance_uid
+        if picked and (uid not in found or found[uid].may_be_repeated):
+            found[uid] = picked
+    return found
+
+
+def _conflicts(send: Send) -> Items:
+    return send.items.filter(outcome=InstanceOutcome.UNSENDABLE, reason=CONFLICT)
+
+
 def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None = ()) -> Send:
     """Send one of the files that share a SOP Instance UID, as a send of its own.
 
@@ -278,17 +299,19 @@ def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None =
         roots: folders that may be read, as `SendOrder` has them.
 
     Raises:
-        WrongState: the row is no conflict, a send was made for it that may deliver it or has, or
-            the destination is disabled.
+        WrongState: the row is no conflict, a send was made for one of its files that may deliver
+            it or has, or the destination is disabled.
         InvalidSource: the file is gone or outside the allowed roots.
     """
-    conflicts = send.items.filter(outcome=InstanceOutcome.UNSENDABLE, reason=CONFLICT)
-    item = conflicts.select_related("file__folder").filter(pk=item_id).first()
+    item = _conflicts(send).select_related("file__folder").filter(pk=item_id).first()
     if item is None:
         raise WrongState(f"That row of send {send.pk} is no conflict.")
-    before = picks_of(send).get(item.file.path)
+    before = picks_for(send, [item.file.sop_instance_uid]).get(item.file.sop_instance_uid)
     if before is not None and not before.may_be_repeated:
-        raise WrongState(f"Send {before.send.pk} was made for this file already.")
+        which = (
+            "this file" if item.file.path in before.send.sources else "another file of the conflict"
+        )
+        raise WrongState(f"Send {before.send.pk} was made for {which} already.")
     order = SendOrder(
         destination=send.destination,
         template_version=send.template_version,

@@ -53,7 +53,6 @@ from sender.services.leases import (
     claim_slot,
     extend_slot,
 )
-from sender.services.locks import lock_batches
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import owner_name
 from sender.services.patience import is_stopping
@@ -65,6 +64,8 @@ LONGEST_WORK_SECONDS = 600
 LEASE_PENALTY_SECONDS = 2
 """Pause after a worker vanished without having sent anything; doubled each time."""
 POLL_SECONDS = 0.5
+SETTLE_SECONDS = 2.0
+"""How much of a tick goes to what was cancelled; the sender's signs of life wait so long."""
 
 
 def work(destination_id: int) -> None:
@@ -158,7 +159,7 @@ def run_inline(send: Send, *, is_stopping: Callable[[], bool] = lambda: False) -
     _run_batches(send, is_stopping, waits=SLOT_WAIT_SECONDS)
     for thread in threads:
         thread.join()
-    sending.finish_if_done(send.pk)
+    sending.finish_if_done(send.pk, seconds=math.inf)
 
 
 def _parallel(send: Send) -> int:
@@ -313,10 +314,6 @@ def _expire_batches(now: datetime) -> None:
             detail="The worker vanished.",
             **changes,
         )
-    cancelled = SendBatch.objects.filter(state=BatchState.READY, send__state=SendState.CANCELLING)
-    with transaction.atomic():
-        lock_batches(cancelled)
-        cancelled.update(state=BatchState.CANCELLED)
 
 
 def _got_on(owner: str) -> bool:
@@ -400,10 +397,14 @@ def _finish_sends() -> None:
     """End sends of which nothing is open any more, and pause those that were asked to.
 
     Both are decided under a lock of the send (sending.py), so only those are asked that may be due.
+    Rows of sends that are being cancelled are settled for SETTLE_SECONDS; the rest comes next time.
     """
+    deadline = time.monotonic() + SETTLE_SECONDS
     is_open = SendBatch.objects.filter(send_id=OuterRef("pk"), state__in=OPEN_BATCHES)
     unfinished = Send.objects.filter(
-        ~Exists(is_open) | Q(control="pause", state=SendState.QUEUED),
+        ~Exists(is_open)
+        | Q(control="pause", state=SendState.QUEUED)
+        | Q(state=SendState.CANCELLING),
         planned_at__isnull=False,
         state__in=(
             SendState.QUEUED,
@@ -412,7 +413,10 @@ def _finish_sends() -> None:
             SendState.CANCELLING,
         ),
     )
-    for send_id in unfinished.values_list("id", flat=True):
+    for send_id in unfinished.order_by("id").values_list("id", flat=True):
+        left = max(0.0, deadline - time.monotonic())
         MISHAPS.contain(
-            f"Finishing send {send_id}", partial(sending.finish_if_done, send_id), otherwise=None
+            f"Finishing send {send_id}",
+            partial(sending.finish_if_done, send_id, seconds=left),
+            otherwise=None,
         )

@@ -9,6 +9,7 @@ hangs at the first try can't be told from a good one before a time-out has passe
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from sender.models import (
@@ -25,12 +26,15 @@ from sender.models import (
 from sender.models.sends import URGENT
 from sender.negotiation.outcomes import Ended
 from sender.services import gate, limits, tickets
+from sender.services.locks import lock_batches
 from sender.services.vigil import ENDED
 
 LATELY = timedelta(minutes=10)
 HANGS = timedelta(seconds=3)
 """An association that carried nothing for so long may well go on like that."""
 MOST_LOOKED_AT = 8
+TURN_SECONDS = 60.0
+"""So long others may begin, at least, before the next instance that waited for long goes alone."""
 
 
 def more_urgent_than(destination_id: int) -> int | None:
@@ -79,6 +83,23 @@ def call_workers(send: Send, *, here: int = 0) -> None:
         wanted = max(1, min(batches, free_slots(send.destination_id)))
     for _ in range(wanted - here):
         tickets.issue_work(send.destination_id)
+
+
+def give_others_a_turn(destination_id: int, seconds: float) -> None:
+    """Let others begin before the next instance is tried alone that has waited for long.
+
+    Else many of them would go one after another, and nothing between them. While nothing else
+    waits, they do so nevertheless.
+
+    Args:
+        seconds: how long the one took that was tried alone; the turn lasts no shorter.
+    """
+    patience_over_at = timezone.now() + timedelta(seconds=max(seconds, TURN_SECONDS))
+    due = patience_over_at - gate.ALONE_PATIENCE
+    waiting = gate.ready(destination_id).filter(is_isolated=True, next_attempt_at__lt=due)
+    with transaction.atomic():
+        lock_batches(waiting)
+        waiting.update(next_attempt_at=due)
 
 
 def must_wait(destination_id: int) -> bool:

@@ -3,41 +3,25 @@
 from django.db import transaction
 from django.utils import timezone
 
-from sender.models import BatchState, Listing, Send, SendBatch, SendItem, SendState
-from sender.models.sends import ENDED_STATES
-from sender.negotiation.outcomes import InstanceOutcome
+from sender.models import BatchState, Listing, Send, SendBatch, SendState
 from sender.services import (
+    cancelling,
     control,
     expectations,
     fairness,
     run_checks,
     sending,
-    tallies,
 )
 
 NOT_PLANNED = "the plan of the send could not be finished"
+_UNPLANNED = (SendState.DRAFT, SendState.PLANNING)
 
 
 def give_up(send_id: int, owner: str) -> None:
     """Leave a send that is no longer ours, or close one that was cancelled meanwhile."""
     send = Send.objects.select_related("listing").get(pk=send_id)
-    if send.owner != owner:
-        return
-    if send.state in ENDED_STATES:  # a draft that was cancelled
-        _cancel_rows(send, sending.CANCELLED_REASON)
-        Send.objects.filter(pk=send_id).update(owner="", lease_until=None)
-    else:
+    if send.owner == owner:
         close(send)
-
-
-def _cancel_rows(send: Send, reason: str) -> None:
-    """Cancel what is planned of a send that will never begin."""
-    tallies.change_rows(
-        SendItem.objects.filter(send=send),
-        InstanceOutcome.PENDING,
-        InstanceOutcome.CANCELLED,
-        reason=reason,
-    )
 
 
 def fail(send: Send, detail: str, state: SendState = SendState.FAILED) -> None:
@@ -46,22 +30,22 @@ def fail(send: Send, detail: str, state: SendState = SendState.FAILED) -> None:
     Args:
         state: failed; or errored, where that is our fault.
     """
+    unplannable = Send.objects.filter(pk=send.pk, owner=send.owner, state__in=_UNPLANNED)
+    if unplannable.exists():  # in chunks: else nobody could write to SQLite for as long
+        cancelling.cancel_rows(send.pk, reason=NOT_PLANNED)
     with transaction.atomic():
         mine = Send.objects.filter(pk=send.pk, owner=send.owner)
         now = timezone.now()
-        if mine.update(
-            planned_at=now, finished_at=now, owner="", lease_until=None, detail=detail[:400]
-        ):
-            if sending.move_send(send.pk, state, before=(SendState.DRAFT, SendState.PLANNING)):
-                _cancel_rows(send, NOT_PLANNED)
-                if state == SendState.FAILED:
-                    run_checks.note_failure(send, detail)
-            else:
-                _cancel_rows(send, sending.CANCELLED_REASON)
-                sending.move_send(send.pk, SendState.CANCELLED)
+        if not mine.update(planned_at=now, owner="", lease_until=None, detail=detail[:400]):
+            return
+        if sending.move_send(send.pk, state, before=_UNPLANNED):
+            Send.objects.filter(pk=send.pk).update(finished_at=now)
             SendBatch.objects.filter(send=send, state=BatchState.READY).update(
                 state=BatchState.CANCELLED
             )
+            if state == SendState.FAILED:
+                run_checks.note_failure(send, detail)
+    sending.finish_if_done(send.pk)  # it may have been cancelled
 
 
 def close(send: Send) -> None:

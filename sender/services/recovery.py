@@ -207,13 +207,18 @@ def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
     known = InstanceAttempt.objects.filter(attempt_id=remains.attempt)
     for number in known.values_list("number", flat=True):
         results.pop(number, None)
+    due = SendItem.objects.filter(
+        pk__in=[result.item_id for result in results.values()],
+        batch=batch,
+        outcome=InstanceOutcome.PENDING,
+    )
+    # Locked in one order: below they are changed group by group, and others may cancel them now.
+    locked = due.order_by("pk").select_for_update(of=("self",), no_key=True)
     pending = {
         item_id: (part_id, Tried(attempts, rule))
-        for item_id, part_id, attempts, rule in SendItem.objects.filter(
-            pk__in=[result.item_id for result in results.values()],
-            batch=batch,
-            outcome=InstanceOutcome.PENDING,
-        ).values_list("id", "part_id", "attempts", "rule")
+        for item_id, part_id, attempts, rule in locked.values_list(
+            "id", "part_id", "attempts", "rule"
+        )
     }
     jitter = new_jitter()
     changes = [

@@ -14,12 +14,10 @@ from django.db.models import F, Sum
 from django.utils import timezone
 
 from sender.models import (
-    BatchState,
     Destination,
     Listing,
     Send,
     SendBatch,
-    SendItem,
     SendState,
     StudyOrder,
     StudyPart,
@@ -27,29 +25,24 @@ from sender.models import (
 from sender.models.sends import ENDED_STATES, OPEN_BATCHES, send_states_before
 from sender.models.templates import TemplateVersion
 from sender.negotiation.local_time import zone_named
-from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import EVERYTHING, Selection, to_document
 from sender.negotiation.windows import parse_windows
 from sender.services import (
+    cancelling,
     expectations,
     fairness,
     inline_sends,
     path_lists,
     sources,
-    tallies,
     tickets,
     uploads,
 )
 from sender.services.audit import write_entry
-from sender.services.doubts import in_doubt
 from sender.services.expectations import Expectation
-from sender.services.locks import lock_batches
 from sender.services.path_lists import PathList
 from sender.services.sources import InvalidSource
 
 __all__ = ["InvalidSource", "SendOrder", "WrongState", "create_send", "source_roots"]
-
-CANCELLED_REASON = "the send was cancelled"
 
 
 class WrongState(ValueError):
@@ -224,25 +217,27 @@ def start_send(send: Send, actor: str) -> None:
 
 
 def cancel_send(send: Send, actor: str) -> None:
-    """Stop a send: nothing new is begun, what is pending becomes cancelled.
+    """Have a send stopped: nothing new is begun, and what is pending becomes cancelled.
+
+    The wish stands at once. What is at work gets 5 s; rows are settled here while that takes no
+    time, and else by the tick (cancelling.py).
 
     Raises:
-        WrongState: it has ended.
+        WrongState: it has ended, or is being cancelled.
     """
     with transaction.atomic():
-        was_draft = move_send(send.pk, SendState.CANCELLED, before=(SendState.DRAFT,))
-        if was_draft:
-            lock_batches(send.batches.all())
-            _cancel_rows(send)
-            Send.objects.filter(pk=send.pk).update(finished_at=timezone.now())
-        elif not move_send(send.pk, SendState.CANCELLING):
-            raise WrongState(f"Send {send.pk} has ended already.")
+        # A draft that nobody plans just now is planned no further.
+        unplanned = Send.objects.filter(
+            pk=send.pk, state=SendState.DRAFT, planned_at__isnull=True, owner=""
+        )
+        unplanned.update(planned_at=timezone.now())
+        if not move_send(send.pk, SendState.CANCELLING):
+            send.refresh_from_db()
+            found = "has ended" if send.is_ended else "is being cancelled"
+            raise WrongState(f"Send {send.pk} {found} already.")
         Send.objects.filter(pk=send.pk).update(control="cancel")
-        ready = SendBatch.objects.filter(send=send, state=BatchState.READY)
-        lock_batches(ready)
-        ready.update(state=BatchState.CANCELLED)
         write_entry(actor=actor, action="send.cancel", subject=str(send.pk), facts={})
-    finish_if_done(send.pk)
+    finish_if_done(send.pk, seconds=cancelling.MOMENT_SECONDS)
     send.refresh_from_db()
 
 
@@ -262,8 +257,14 @@ def destination_of_started(send_id: int) -> int | None:
     return started.values_list("destination_id", flat=True).first()
 
 
-def finish_if_done(send_id: int) -> SendState | None:
-    """End a planned send that has no open batch; return its final state if this call ended it."""
+def finish_if_done(send_id: int, *, seconds: float = cancelling.MOMENT_SECONDS) -> SendState | None:
+    """End a planned send that has no open batch; return its final state if this call ended it.
+
+    Args:
+        seconds: how long rows of one that is being cancelled may be settled before.
+    """
+    if not cancelling.settle(send_id, seconds=seconds):
+        return None
     with transaction.atomic():
         # Locked: of two who find that nothing is left, one ends the send.
         planned = Send.objects.select_for_update(no_key=True)
@@ -275,32 +276,11 @@ def finish_if_done(send_id: int) -> SendState | None:
         open_batches = SendBatch.objects.filter(send_id=send_id, state__in=OPEN_BATCHES)
         if open_batches.exists():
             return None
-        if send.state == SendState.CANCELLING:
-            return _end_cancelled(send)
-        return _end(send, _final_state(send), timezone.now())
-
-
-def _cancel_rows(send: Send) -> None:
-    """Cancel what is pending; what was tried without an answer may be stored, and is unknown."""
-    pending = SendItem.objects.filter(send=send)
-    tallies.change_rows(
-        pending.filter(in_doubt()),
-        InstanceOutcome.PENDING,
-        InstanceOutcome.UNKNOWN,
-        retry_at=None,
-    )
-    tallies.change_rows(
-        pending,
-        InstanceOutcome.PENDING,
-        InstanceOutcome.CANCELLED,
-        reason=CANCELLED_REASON,
-        retry_at=None,
-    )
-
-
-def _end_cancelled(send: Send) -> SendState | None:
-    _cancel_rows(send)
-    return _end(send, SendState.CANCELLED, timezone.now())
+        if send.state != SendState.CANCELLING:
+            return _end(send, _final_state(send), timezone.now())
+        if cancelling.is_left(send_id):  # it was cancelled just now
+            return None
+        return _end(send, SendState.CANCELLED, timezone.now())
 
 
 def _end(send: Send, target: SendState, now: datetime) -> SendState | None:

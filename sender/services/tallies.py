@@ -83,9 +83,10 @@ def change_rows(
 def _counted_and_locked(rows: QuerySet[SendItem]) -> dict[int, int]:
     """Count rows by part, and keep others from changing them until the transaction ends.
 
-    Two who change the same rows at once would else both move the counts by them.
+    Two who change the same rows at once would else both move the counts by them. In the order of
+    their ids (locks.py): an UPDATE by itself locks rows as it comes upon them.
     """
-    locked = rows.order_by().select_for_update(of=("self",), no_key=True).values("part_id")
+    locked = rows.order_by("pk").select_for_update(of=("self",), no_key=True).values("part_id")
     sql, values = locked.query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(

@@ -19,7 +19,7 @@ from sender.negotiation import retry
 from sender.negotiation.matching import Choice
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import RetryDecision
-from sender.services import outgoing, parked, passages, recording, recovery, sending
+from sender.services import fairness, outgoing, parked, passages, recording, recovery, sending
 from sender.services.associating import ALL_SLOTS_HELD, Errand, associate, record_refusal
 from sender.services.conversions import Conversions, prepare
 from sender.services.journal import Journal
@@ -74,6 +74,7 @@ def run_batches(
     Args:
         next_batch: claims a batch that may follow another in its association.
     """
+    begun_at = time.monotonic()
     batch = _batch(lease)
     sending.move_send(batch.send_id, SendState.RUNNING, before=(SendState.QUEUED,))
     items = due_items(batch.pk)
@@ -91,6 +92,9 @@ def run_batches(
             passage = Passage(opened, tenure, is_stopping, conversions)
             _work(passage, batch, lease, items, next_batch)
     persist(lambda: sending.finish_if_done(batch.send_id))
+    if batch.is_isolated:
+        took = time.monotonic() - begun_at
+        persist(lambda: fairness.give_others_a_turn(batch.destination_id, took))
     return is_answered
 
 

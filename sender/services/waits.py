@@ -6,14 +6,16 @@ What closes its way (a pause, a window, a breaker) is gate.py's to say.
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Min
+from django.db.models import Min, Sum
 from django.utils import timezone
 
-from sender.models import BatchState, Destination, Send, SendBatch, SendState
+from sender.models import BatchState, Destination, Send, SendBatch, SendState, StudyPart
 from sender.models.sends import URGENT
 from sender.services import fairness, gate, limits, owners
+from sender.services.heartbeat import sender_state
 
 MOST_NAMED = 5
+_NO_SENDER = "No background sender is running: what is left is settled once one is."
 _FOLLOWS = "Nobody works on it now. The background sender takes it up, if one is running."
 
 
@@ -95,6 +97,20 @@ def _say_slots(destination: Destination) -> str:
     named = ", ".join(str(number) for number in sends[:MOST_NAMED])
     more = f" and {len(sends) - MOST_NAMED} more" if len(sends) > MOST_NAMED else ""
     return f"{said}, by send {named}{more}."
+
+
+def what_is_left_to_cancel(send: Send) -> str:
+    """Say what a send that is being cancelled has still to settle, and who does; "" of others."""
+    if send.state != SendState.CANCELLING:
+        return ""
+    follows = "" if sender_state().is_live else f" {_NO_SENDER}"
+    if send.planned_at is None:
+        return f"It is settled once its planning has stopped.{follows}"
+    if send.batches.filter(state=BatchState.RUNNING).exists():
+        return f"What is at work is stopped first; that takes some seconds.{follows}"
+    rows = StudyPart.objects.filter(send=send).aggregate(n=Sum("pending", default=0))["n"]
+    word = "1 row is" if rows == 1 else f"{rows:,} rows are"
+    return f"Nothing is begun any more; {word} still to be settled as cancelled.{follows}"
 
 
 def run_by(send: Send) -> str:

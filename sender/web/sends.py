@@ -157,6 +157,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "associations": accounts.associations_of(found),
         "closed": closed,
         "waits_for": waits_for,
+        "left_to_cancel": waits.what_is_left_to_cancel(found),
         "run_by": waits.run_by(found),
         "slowed_by": "" if found.is_ended else waits.slowed_by(found),
         "outlook": expected,
@@ -227,6 +228,7 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
     counts = accounts.progress(found).counts
     conflicts = [row for row in rows if row.reason == CONFLICT]
     picks = again.picks_of(found) if conflicts else {}
+    decided = again.picks_for(found, {row.file.sop_instance_uid for row in conflicts})
     context = {
         "send": found,
         "rows": rows[:PER_PAGE],
@@ -239,5 +241,6 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
         "outcomes": [(choice, INSTANCES[choice].word) for choice in INSTANCES],
         "may_pick": bool(conflicts) and may(request.user, "operate"),
         "picks": {row.pk: picks.get(row.file.path) for row in conflicts},
+        "decided": {row.pk: decided.get(row.file.sop_instance_uid) for row in conflicts},
     }
     return render(request, "sender/send_instances.html", context)

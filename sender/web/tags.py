@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from sender.analytics.overview import Strip
 from sender.analytics.schedules import RunOutcome
 from sender.analytics.sends import AtWork, FailureGroup
-from sender.models import SendState
+from sender.models import Send, SendState
 from sender.negotiation import retry, sop_classes, stalls, syntaxes
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, Verdict
 from sender.negotiation.stalls import Whose
@@ -42,6 +42,16 @@ def family(uid: str) -> str:
 def sop_class(uid: str) -> str:
     """Name a SOP class."""
     return sop_classes.name_of(uid)
+
+
+@register.filter
+def why_nothing_planned(send: Send) -> str:
+    """Say why the plan of a send holds no kind of data."""
+    return words.say_nothing_planned(
+        excluded=send.listing.excluded_files if send.listing else 0,
+        already_there=send.already_there,
+        unreadable=send.plan.get("unreadable", 0),
+    )
 
 
 @register.filter

@@ -208,6 +208,16 @@ def say_nothing_to_send(*, excluded: int, already_there: int) -> str:
     return f"Nothing to send: {', '.join(why)}" if why else "Nothing to send"
 
 
+def say_nothing_planned(*, excluded: int, already_there: int, unreadable: int) -> str:
+    """Say why a plan holds no kind of data at all."""
+    if not excluded and not already_there:
+        return "The source holds no instance that can be sent."
+    said = say_nothing_to_send(excluded=excluded, already_there=already_there)
+    if unreadable:
+        said += f", {unreadable:,} without a sendable instance"
+    return f"{said}."
+
+
 _OF_OUTCOMES: dict[str, str] = {
     InstanceOutcome.WARNING: "None is needed: the peer stored it.",
     InstanceOutcome.CANCELLED: "Send again.",

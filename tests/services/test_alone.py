@@ -2,16 +2,19 @@
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from sender.dicom.acceptor import Receiver
 from sender.models import BatchState, Send, SendBatch, SendState
 from sender.models.sends import URGENT
-from sender.services import control, gate, leases, sending, waits
+from sender.services import control, engine, fairness, gate, leases, sending, transfer, waits
 from sender.services.gate import ALONE_PATIENCE, By
 from tests import factories
 from tests.services.test_control import NEVER_NOW, planned, split_by_study, write_studies
+from tests.services.test_sending import at, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -170,3 +173,39 @@ def test_a_more_urgent_one_takes_nobody_away_while_others_keep_it_from_beginning
     assert not leases.is_overtaken(beside)
     end(beside)
     assert leases.is_overtaken(first)
+
+
+def test_what_must_be_alone_takes_turns_with_the_others(
+    receiver: Receiver, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that waited for long do not go one after another while another batch waits."""
+    send = planned(at(receiver, max_associations=1), folder)
+    split_by_study(send)
+    SendBatch.objects.filter(number__gte=2).update(
+        is_isolated=True, priority=-1, next_attempt_at=long_ago()
+    )
+    order: list[int] = []
+    real = transfer.settle_batch
+
+    def noted(batch: SendBatch, *arguments: Any, **more: Any) -> None:
+        order.append(batch.number)
+        real(batch, *arguments, **more)
+
+    monkeypatch.setattr(transfer, "settle_batch", noted)
+    engine.work(send.destination_id)
+    assert order == [2, 1, 3]
+    assert outcomes(send) == {"sent": 9}
+
+
+def test_the_turn_of_the_others_ends(send: Send) -> None:
+    SendBatch.objects.filter(number=2).update(is_isolated=True, next_attempt_at=long_ago())
+    fairness.give_others_a_turn(send.destination_id, 1.0)
+    now = timezone.now()
+    seconds = timedelta(seconds=fairness.TURN_SECONDS)
+    number = send.destination_id
+    assert not gate.is_awaited(number, frozenset(), now + seconds - timedelta(seconds=5))
+    assert gate.is_awaited(number, frozenset(), now + seconds + timedelta(seconds=1))
+    fairness.give_others_a_turn(send.destination_id, 200.0)
+    assert not gate.is_awaited(number, frozenset(), now + timedelta(seconds=195))
+    due = SendBatch.objects.filter(is_isolated=True).values_list("next_attempt_at", flat=True)
+    assert all(at <= timezone.now() for at in due), "where nothing else waits, they go at once"

@@ -1,23 +1,35 @@
 """Who changes many rows locks them in one order, so that PostgreSQL ends none as a deadlock."""
 
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from sender.models import BatchState, Hold, HoldKind, Send, SendBatch, SendItem, SendState
 from sender.negotiation import retry
-from sender.services import again, holds, leases, settling
+from sender.negotiation.outcomes import InstanceOutcome
+from sender.services import (
+    again,
+    cancelling,
+    holds,
+    journal,
+    leases,
+    recovery,
+    settling,
+    tallies,
+)
 from sender.services.settling import Failure
 from tests import factories
 from tests.processes import await_true
 from tests.services.test_control import planned, split_by_study, state_of, write_studies
 from tests.services.test_double_run import is_somebody_waiting
+from tests.services.test_recovery import result
 from tests.services.test_sending import outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
@@ -124,3 +136,52 @@ def test_a_retry_while_its_destination_answers(send: Send, monkeypatch: pytest.M
         lambda: again.retry_failed(send, "anna"),
     )
     assert outcomes(send) == {"pending": 9}
+
+
+@pytest.mark.skipif(
+    os.environ.get("CONCORDAT_TEST_DATABASE") != "postgresql", reason="SQLite locks no rows"
+)
+@pytest.mark.parametrize("how", ["change", "cancel", "replay"])
+def test_rows_are_locked_in_one_order_wherever_they_lie(how: str, send: Send) -> None:
+    """Who waits for a row holds none behind it, though a scan would come upon that one before."""
+    rows = list(send.items.filter(batch__number=1).order_by("pk"))
+    SendItem.objects.filter(pk=rows[0].pk).update(position=1000)  # moves it to the end
+    SendItem.objects.filter(pk=rows[2].pk).update(rule=retry.ASKED_AGAIN.rule)  # in doubt
+    works: dict[str, Callable[[], object]] = {
+        "change": lambda: tallies.change_rows(
+            send.items.all(), InstanceOutcome.PENDING, InstanceOutcome.CANCELLED
+        ),
+        "cancel": lambda: cancelling.cancel_rows(send.pk, reason="cancelled"),
+        "replay": lambda: _read_back(send, [rows[2], rows[1], rows[0]]),
+    }
+    faults: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            works[how]()
+        except BaseException as fault:
+            faults.append(fault)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    with transaction.atomic():
+        SendItem.objects.select_for_update().get(pk=rows[0].pk)
+        thread.start()
+        await_true(is_somebody_waiting, "the other", 20)
+        free = SendItem.objects.filter(pk__in=[row.pk for row in rows[1:]])
+        list(free.select_for_update(nowait=True))
+    thread.join(30)
+    assert faults == []
+    assert tallies.recount(send.pk) == 0
+
+
+def _read_back(send: Send, rows: Sequence[SendItem]) -> None:
+    """Read back a journal whose answers are changed in two groups, the first row in the last."""
+    batch = SendBatch.objects.get(send=send, number=1)
+    uid = factories.open_attempt(send.destination, send=send)
+    written = journal.Journal(batch_id=batch.pk, fence=batch.fence, attempt=uid)
+    for number, item in enumerate(rows, start=1):
+        written.note(result(item, number, None if item == rows[-1] else 0))
+    written.leave()
+    assert recovery.replay_journals() == len(rows)

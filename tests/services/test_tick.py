@@ -189,10 +189,10 @@ def test_a_send_that_can_not_be_ended_does_not_stop_the_others(
     SendBatch.objects.update(state="done")
     finish = sending.finish_if_done
 
-    def finish_all_but_one(send_id: int) -> object:
+    def finish_all_but_one(send_id: int, *, seconds: float) -> object:
         if send_id == stuck.pk:
             break_down()
-        return finish(send_id)
+        return finish(send_id, seconds=seconds)
 
     monkeypatch.setattr(sending, "finish_if_done", finish_all_but_one)
     engine.tick("test")

@@ -31,7 +31,8 @@ from sender.models import (
 )
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.stalls import Whose
-from sender.services import holds, interning, sources
+from sender.services import again, holds, interning, sources
+from sender.services.sending import WrongState
 from tests import factories
 from tests.holders import gone_holder
 from tests.web.test_pages import text
@@ -550,6 +551,27 @@ def test_one_file_of_a_conflict_is_picked(as_role: SignIn, send: Send) -> None:
         answer = client.post(f"/sends/{send.pk}/pick/", {"item": wrong}, follow=True)
         assert "is no conflict" in answer.content.decode()
     assert Send.objects.filter(again_of=send).count() == 1
+
+
+def test_who_picked_one_file_of_a_conflict_is_offered_no_other(as_role: SignIn, send: Send) -> None:
+    path = next(sources.sample_folder().rglob("CT_small.dcm")).resolve()
+    SendItem.objects.filter(send=send).update(outcome="unsendable", reason="conflict", batch=None)
+    one, two, apart = send.items.order_by("position")
+    SourceFile.objects.filter(pk__in=[one.file_id, two.file_id]).update(sop_instance_uid="1.2.3.9")
+    SourceFolder.objects.filter(pk=one.file.folder_id).update(path=str(path.parent))
+    SourceFile.objects.filter(pk=one.file_id).update(name=path.name)
+    client, listed = as_role("operator"), f"/sends/{send.pk}/instances/?reason=conflict"
+    assert text(client, listed).count("Send this one") == 3
+    client.post(f"/sends/{send.pk}/pick/", {"item": one.pk})
+    picked = Send.objects.get(again_of=send)
+    page = text(client, listed)
+    assert page.count("Send this one") == 1
+    assert f'Another file was picked: <a href="/sends/{picked.pk}/">' in page
+    with pytest.raises(WrongState, match="for another file of the conflict already"):
+        again.pick(send, two.pk, "anna", roots=None)
+    Send.objects.filter(pk=picked.pk).update(state="failed")
+    assert text(client, listed).count("Send this one") == 3
+    assert apart.pk
 
 
 def test_a_picked_file_outside_the_allowed_roots_is_refused(as_role: SignIn, send: Send) -> None:

@@ -257,3 +257,30 @@ def test_a_send_without_a_row_says_that_there_was_nothing_to_send(
     assert "0.0 %" not in text(client, pages[1])
     Send.objects.update(state="cancelled")
     assert all("Nothing to send" not in text(client, page) for page in pages)
+
+
+def test_a_draft_of_which_rules_leave_all_out_says_so(as_role: SignIn, send: Send) -> None:
+    plan = {"kinds": [], "contexts": 0, "associations": 0}
+    Send.objects.filter(pk=send.pk).update(state="draft", plan=plan)
+    page = f"/sends/{send.pk}/"
+    assert "The source holds no instance that can be sent." in text(as_role("viewer"), page)
+    Listing.objects.update(files=0, excluded={"modality": 5, "file name": 2})
+    found = text(as_role("viewer"), page)
+    assert "Nothing to send: 7 excluded by rule." in found
+    assert "holds no instance" not in found
+    Send.objects.filter(pk=send.pk).update(already_there=1200, plan=plan | {"unreadable": 3})
+    assert (
+        "Nothing to send: 7 excluded by rule, 1,200 there already, 3 without a sendable instance."
+    ) in text(as_role("viewer"), page)
+
+
+def test_a_send_that_is_being_cancelled_says_so_and_offers_no_second_time(
+    as_role: SignIn, send: Send
+) -> None:
+    running(send)
+    Send.objects.filter(pk=send.pk).update(state=SendState.CANCELLING, control="cancel")
+    page = text(as_role("operator"), f"/sends/{send.pk}/progress/")
+    assert "The send is being cancelled. Nothing is begun any more; 3 rows are still" in page
+    assert "No background sender is running" in page
+    assert "Cancel…" not in page
+    assert "Urgent" not in page
