@@ -37,6 +37,13 @@ def sender_state() -> SenderState:
     return SenderState(seconds, tickets.waiting())
 
 
+def others_live() -> bool:
+    """Tell whether a sender of another host gave a sign of life lately."""
+    since = timezone.now() - timedelta(seconds=STALE_SECONDS)
+    others = WorkerHeartbeat.objects.filter(kind="sender", seen_at__gte=since)
+    return others.exclude(host=settings.SENDER_HOST).exists()
+
+
 def last_seen(name: str) -> datetime | None:
     """Return when the process called `name` last gave a sign of life."""
     return WorkerHeartbeat.objects.filter(name=name).values_list("seen_at", flat=True).first()
