@@ -271,6 +271,7 @@ def tick(owner: str) -> None:
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
     steps: dict[str, Callable[[], object]] = {
         "following steps of the clock": clock.follow_steps,
+        "comparing clocks": clock.COMPARISON.look,
         "ending leases": recovery.end_leases,
         "reading journals": recovery.replay_journals,
         "giving back batches": partial(_expire_batches, now),
@@ -278,7 +279,7 @@ def tick(owner: str) -> None:
         "ending holds": partial(holds.end_expired, now),
         "probing": partial(_issue_probes, now),
         "looking after enquiries": partial(enquiries.look_after, now),
-        "looking after schedules": partial(schedule_runs.tick, now),
+        "looking after schedules": lambda: schedule_runs.tick(clock.shared_now()),
         "looking after certificates": partial(certificates.look_after_files, now),
         "having sends planned": _reissue_plans,
         "having batches sent": partial(_reissue_work, now),

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.utils import timezone
 
 from sender.models import (
     CatchUp,
@@ -25,6 +24,7 @@ from sender.negotiation.selection import parse_selection, to_document
 from sender.negotiation.windows import InvalidWindows, parse_windows
 from sender.services import sources
 from sender.services.audit import write_entry
+from sender.services.clock import shared_now
 from sender.services.recurrence import (
     InvalidRecurrence,
     Recurrence,
@@ -106,7 +106,7 @@ def add_schedule(facts: ScheduleFacts, *, actor: str) -> Schedule:
     Raises:
         InvalidSchedule: something can't be as described; nothing is written.
     """
-    now = timezone.now()
+    now = shared_now()
     schedule = Schedule(created_by=actor, settled_until=now)
     with transaction.atomic():
         _apply(schedule, facts, now)
@@ -126,7 +126,7 @@ def change_schedule(schedule: Schedule, facts: ScheduleFacts, *, actor: str) -> 
     Raises:
         InvalidSchedule: something can't be as described; nothing is written.
     """
-    now = timezone.now()
+    now = shared_now()
     with transaction.atomic():
         stored = Schedule.objects.select_for_update().get(pk=schedule.pk)
         before = _facts(stored)
@@ -158,7 +158,7 @@ def problems_of(facts: ScheduleFacts, changed: Schedule | None = None) -> Proble
     """
     candidate = Schedule.objects.get(pk=changed.pk) if changed else Schedule()
     try:
-        _apply(candidate, facts, timezone.now(), changed)
+        _apply(candidate, facts, shared_now(), changed)
     except InvalidSchedule as error:
         return error.problems
     return {}
@@ -170,7 +170,7 @@ def enable_schedule(schedule: Schedule, actor: str) -> None:
     Raises:
         WrongState: it is enabled already, or would never run.
     """
-    now = timezone.now()
+    now = shared_now()
     with transaction.atomic():
         locked = Schedule.objects.select_for_update().get(pk=schedule.pk)
         if locked.enabled:
@@ -191,7 +191,7 @@ def disable_schedule(schedule: Schedule, actor: str) -> None:
     Raises:
         WrongState: it is disabled already.
     """
-    now = timezone.now()
+    now = shared_now()
     with transaction.atomic():
         locked = Schedule.objects.select_for_update().get(pk=schedule.pk)
         if not locked.enabled:
@@ -225,7 +225,7 @@ def preview(
     Raises:
         InvalidRecurrence: it would never run, or a part can't be used.
     """
-    now = timezone.now()
+    now = shared_now()
     if kind == RecurrenceKind.INTERVAL and anchor is None:
         anchor = _this_minute(now)
     return next_runs(parse_recurrence(kind, expression, zone, anchor), now, count)
