@@ -280,6 +280,17 @@ def finish_if_done(send_id: int) -> SendState | None:
         return _end(send, _final_state(send), timezone.now())
 
 
+def judge_anew(send_id: int) -> None:
+    """Correct how a send ended, because rows of it turned out to be sent; in a transaction.
+
+    One that was cancelled stays so, and one that goes on ends later.
+    """
+    judged = (SendState.FAILED, SendState.PARTIAL)
+    send = Send.objects.filter(pk=send_id, state__in=judged).first()
+    if send is not None:
+        Send.objects.filter(pk=send_id, state=send.state).update(state=_final_state(send))
+
+
 def _cancel_rows(send: Send) -> None:
     """Cancel what is pending; what was tried without an answer may be stored, and is unknown."""
     pending = SendItem.objects.filter(send=send)

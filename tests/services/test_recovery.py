@@ -365,3 +365,30 @@ def test_when_the_one_that_tries_a_destination_dies_others_try_at_once(send: Sen
     closed = gate.look(elsewhere.pk).closed
     assert closed is not None
     assert closed.until == later, "nobody died there"
+
+
+@pytest.mark.parametrize("before", ["cancelled", "failed", "unknown"])
+def test_what_was_acknowledged_is_sent_though_it_was_given_up_meanwhile(
+    send: Send, before: str
+) -> None:
+    """The host that knows was away; another has gone on, and the send has ended."""
+    _, written = claim(send, "elsewhere:1")
+    items = list(SendItem.objects.filter(send=send))
+    for number, item in enumerate(items[:2], start=1):
+        written.note(result(item, number))
+    written.note(result(items[2], 3, status=None))
+    written.leave()
+    leases_end()
+    recording.sweep_attempts()
+    tallies.change_rows(
+        SendItem.objects.filter(send=send), InstanceOutcome.PENDING, InstanceOutcome(before)
+    )
+    SendBatch.objects.update(state=BatchState.DONE, lease_until=None, owner="")
+    state = "cancelled" if before == "cancelled" else "failed"
+    Send.objects.update(state=state)
+    recovery.replay_journals()
+    send.refresh_from_db()
+    assert outcomes(send) == {"sent": 2, before: 2}
+    assert tallies.recount(send.pk) == 0
+    assert send.state == ("cancelled" if before == "cancelled" else "partial")
+    assert list(journal.remains()) == []
