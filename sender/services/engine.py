@@ -55,7 +55,7 @@ from sender.services.leases import (
 from sender.services.locks import lock_batches
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import owner_name
-from sender.services.patience import is_stopping
+from sender.services.patience import OUTAGES, is_stopping
 from sender.services.vigil import ENDED
 
 LONGEST_WAIT_SECONDS = 5
@@ -88,6 +88,9 @@ def _work_for(destination_id: int) -> int | None:
         return None
     try:
         return _work_in_slot(destination, slot, owner)
+    except OUTAGES:
+        recovery.hand_back_batches(owner)
+        raise
     finally:
         recovery.give_back(owner)
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from sender.models import (
@@ -74,6 +74,25 @@ def give_back(owner: str) -> None:
         _end_leases_of(owner)
 
     persist(let_go)
+
+
+def hand_back_batches(owner: str) -> None:
+    """Hand back the batches of a worker that an outage of the database stopped; its journals first.
+
+    They are due as they were: it was no fault of theirs, and the worker has not vanished.
+    """
+
+    def hand_back() -> None:
+        _read_journals_of(owner)
+        _batches().filter(owner=owner).update(
+            state=BatchState.READY,
+            owner="",
+            lease_until=None,
+            fence=F("fence") + 1,
+            attempt=F("attempt") - 1,
+        )
+
+    persist(hand_back)
 
 
 @contextmanager

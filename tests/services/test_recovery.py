@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
+from django.db import OperationalError
 from django.utils import timezone
 
 from sender.models import (
@@ -315,6 +316,31 @@ def test_an_error_of_ours_in_an_association_loses_no_answer(
     row = Association.objects.get()
     assert row.instances == InstanceAttempt.objects.filter(attempt_id=row.uid).count() == 3
     assert verify_record(row)
+    assert list(journal.remains()) == []
+
+
+def test_an_outage_in_an_association_costs_its_batch_no_pause(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SendBatch.objects.update(attempt=8)
+    note = Journal.note
+
+    def note_and_fail(self: Journal, result: InstanceResult) -> bool:
+        is_kept = note(self, result)
+        if result.number == 3:
+            raise OperationalError("terminating connection due to administrator command")
+        return is_kept
+
+    monkeypatch.setattr(Journal, "note", note_and_fail)
+    with acceptor(answering()) as running:
+        Destination.objects.update(port=running.port)
+        with pytest.raises(OperationalError):
+            engine.work(send.destination_id)
+    engine.tick("test")
+    assert outcomes(send) == {"sent": 3, "pending": 1}
+    batch = SendBatch.objects.get()
+    assert (batch.state, batch.attempt, batch.owner) == (BatchState.READY, 8, "")
+    assert batch.next_attempt_at <= timezone.now()
     assert list(journal.remains()) == []
 
 
