@@ -1,7 +1,7 @@
-"""Sources that this host does not see, though others may: a share that is not mounted here.
+"""Files that this host does not see, though others may: a share that is not mounted here.
 
-What is to be read there is left to the other hosts for a while. If none of them gets on with it,
-this host goes ahead, and every row says what is wrong with its file.
+What is to be read there, or sent with certificates that are not here, is left to the other hosts
+for a while. If none of them gets on with it, this host goes ahead, and says what is wrong.
 """
 
 import os
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from django.db.models import Max
 
-from sender.models import Send, SendBatch
+from sender.models import Destination, Hold, Send, SendBatch
 from sender.services import heartbeat
 
 PATIENCE_SECONDS = 300.0
@@ -100,6 +100,13 @@ class OfRun:
     pk: int
 
 
+@dataclass(frozen=True, slots=True)
+class OfProbe:
+    """The certificates for asking a blocked destination."""
+
+    pk: int
+
+
 SIGHT = Sight()
 """What this process does not see."""
 
@@ -113,6 +120,26 @@ def leaves_file(send: Send, path: str) -> bool:
         SIGHT.sees(OfSend(send.pk))
         return False
     return SIGHT.leaves(OfSend(send.pk), _progress(send))
+
+
+def leaves_peer(send: Send) -> bool:
+    """Tell whether a send is to be left to other hosts, because what its TLS needs is not here."""
+    if send.inline or has_keys_of(send.destination):
+        return False
+    return SIGHT.leaves(OfSend(send.pk), _progress(send))
+
+
+def leaves_probe(hold: Hold) -> bool:
+    """Tell whether others are to ask a blocked destination, for the same reason."""
+    if hold.destination is None or has_keys_of(hold.destination):
+        return False
+    return SIGHT.leaves(OfProbe(hold.pk))
+
+
+def has_keys_of(destination: Destination) -> bool:
+    """Tell whether the files that TLS to a destination needs can be read here."""
+    needed = (destination.tls_ca_file, destination.tls_cert_file, destination.tls_key_file)
+    return not destination.tls or all(os.access(path, os.R_OK) for path in needed if path)
 
 
 def is_in_sight(path: str) -> bool:

@@ -81,7 +81,7 @@ def run_batches(
     is_answered = True
     if first is None:
         settle_batch(batch, lease, None, acknowledged=0)
-    elif sight.leaves_file(batch.send, first.instance.path):
+    elif sight.leaves_peer(batch.send) or sight.leaves_file(batch.send, first.instance.path):
         interrupt_batch(batch, lease, acknowledged=0)
     else:
         proposal = proposal_of(batch.definition_list)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -13,6 +14,8 @@ from sender.dicom.encoding import SourceUnusable
 from sender.models import (
     Association,
     BatchState,
+    Destination,
+    Hold,
     InstanceAttempt,
     Listing,
     ListingState,
@@ -24,12 +27,22 @@ from sender.models import (
     WorkerHeartbeat,
 )
 from sender.negotiation import retry
-from sender.services import engine, passages, planner, run_starting, schedule_runs, sight
+from sender.services import (
+    engine,
+    holds,
+    passages,
+    planner,
+    probing,
+    run_starting,
+    schedule_runs,
+    sight,
+)
 from sender.services.conversions import Conversions
 from sender.services.heartbeat import STALE_SECONDS
 from sender.services.passages import Passage
 from sender.services.sight import LOOK_EVERY_SECONDS, PATIENCE_SECONDS, OfSend, Sight
 from tests import factories
+from tests.processes import free_port
 from tests.services.test_control import planned
 from tests.services.test_sending import at, order, outcomes
 from tests.services.test_vigil import Clock
@@ -206,3 +219,39 @@ def test_a_run_whose_source_is_elsewhere_is_left_to_other_hosts(
     run.refresh_from_db()
     assert run.state == RunState.FAILED
     assert "does not exist" in run.detail
+
+
+def tls_destination(tmp_path: Path) -> Destination:
+    """Add a destination at which nobody listens; then take the authority's file away."""
+    authority = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(authority))
+    to = factories.destination(port=free_port(), tls=True, tls_ca_file=str(authority))
+    authority.unlink()
+    return to
+
+
+def test_a_destination_whose_certificates_are_elsewhere_is_left_to_other_hosts(
+    folder: Path, tmp_path: Path, clock: Clock
+) -> None:
+    other_host()
+    send = planned(tls_destination(tmp_path), folder)
+    engine.work(send.destination_id)
+    assert SendBatch.objects.get().state == BatchState.READY
+    assert not Association.objects.exists()
+    clock.seconds += PATIENCE_SECONDS
+    engine.work(send.destination_id)
+    assert Association.objects.exists(), "then it says what is wrong"
+
+
+def test_a_blocked_destination_is_asked_by_hosts_that_have_its_certificates(
+    tmp_path: Path, clock: Clock
+) -> None:
+    other_host()
+    to = tls_destination(tmp_path)
+    hold = holds.block(to, retry.TLS_REFUSED, "mended meanwhile", None)
+    Hold.objects.update(probe_at=timezone.now())
+    probing.probe_destination(hold.pk)
+    hold.refresh_from_db()
+    assert hold.failures == 1
+    assert hold.probe_at is not None
+    assert hold.probe_at <= timezone.now()
