@@ -128,8 +128,9 @@ def _fresh_memory() -> Iterator[None]:
     """What a process remembers of interned rows does not outlive a test's database."""
     yield
     from sender.models import reading
-    from sender.services import installation, interning
+    from sender.services import installation, interning, sight
 
+    sight.SIGHT.forget()
     reading.forget()
     interning.forget()
     installation.site_zone.cache_clear()

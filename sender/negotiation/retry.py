@@ -179,6 +179,12 @@ ASKED_AGAIN = _again(
     "again.",
     (0.0,),
 )
+OUT_OF_SIGHT = _again(
+    "out_of_sight",
+    "The host that was to send the instance does not see its folder, so it is left to other hosts; "
+    "that counts as no attempt.",
+    (0.0,),
+)
 AT_ONCE = frozenset(decision.rule for decision in RULES.values() if decision.delays[:1] == (0.0,))
 """Rules of instances that wait for no others, however soon those are due."""
 UNANSWERED = frozenset({UNKNOWN.rule, UNKNOWN_TWICE.rule, INTERRUPTED.rule, ASKED_AGAIN.rule})

@@ -7,10 +7,12 @@ import time
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
-from sender.services import engine, heartbeat
+from sender.services import engine, heartbeat, vigil
 
 BEAT_SECONDS = 5.0
 TICK_SECONDS = 5.0
+SLOW_SECONDS = 10.0
+"""A database that takes longer to write a sign of life was as good as away."""
 logger = logging.getLogger("sender.process.pulse")
 
 
@@ -46,6 +48,7 @@ class Pulse:
             logger.warning("The heartbeat could not be taken back: %s", error)
 
     def _attempt_beat(self) -> None:
+        began = time.monotonic()
         try:
             close_old_connections()
             heartbeat.beat(self._name, kind="sender")
@@ -57,6 +60,8 @@ class Pulse:
             return
         if self._is_cut_off:
             logger.warning("The database is back.")
+        if self._is_cut_off or time.monotonic() - began > SLOW_SECONDS:
+            vigil.WATCH.forget()  # nobody could extend a lease: that they stood still tells nothing
         self._is_cut_off = False
 
     def _attempt_tick(self) -> None:

@@ -1,7 +1,9 @@
-"""The clock on the wall may be put back: what was due by the old time need not wait for it again.
+"""Clocks on the wall: they may be put back, and those of several hosts may differ.
 
-Leases are not concerned (vigil.py), and a pace minds its own times (negotiation/pacing.py). Times
-that people chose stay as they are.
+What was due by the time before a step back need not wait for it again. Times at which all hosts do
+one thing together are told by the clock that they share, the database server's. Leases are not
+concerned (vigil.py), and a pace minds its own times (negotiation/pacing.py). Times that people
+chose stay as they are.
 """
 
 import logging
@@ -9,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
@@ -18,7 +21,19 @@ from sender.negotiation.outcomes import InstanceOutcome
 
 SMALLEST_STEP = timedelta(seconds=2)
 """Slower corrections than this between two looks are a clock that is being adjusted."""
+LARGEST_DIFFERENCE = timedelta(seconds=10)
+"""A host whose clock differs more from the database's is told to see to it."""
 logger = logging.getLogger(__name__)
+
+
+def shared_now() -> datetime:
+    """Return the time by the clock that all hosts share; with SQLite there is one host only."""
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        told: datetime = cursor.fetchone()[0]
+    return told
 
 
 class Steps:
@@ -41,6 +56,38 @@ class Steps:
 
 STEPS = Steps()
 """What this process sees of its host's clock."""
+
+
+class Comparison:
+    """Tells once of a clock that differs from the shared one, and once that it no longer does."""
+
+    def __init__(self) -> None:
+        self._has_told = False
+
+    def look(self) -> timedelta:
+        """Compare; return by how much this host's clock is ahead, as far as that can be told."""
+        before = timezone.now()
+        shared, after = shared_now(), timezone.now()
+        ahead = timedelta() if before <= shared <= after else after - shared
+        if ahead < timedelta():
+            ahead = before - shared
+        is_far = abs(ahead) - (after - before) > LARGEST_DIFFERENCE
+        if is_far and not self._has_told:
+            way = "ahead of" if ahead > timedelta() else "behind"
+            logger.error(
+                "The clock of this host is %.0f s %s the database server's. Times of retries and "
+                "in the history are wrong by that: have NTP set it.",
+                abs(ahead.total_seconds()),
+                way,
+            )
+        elif self._has_told and not is_far:
+            logger.warning("The clock of this host agrees with the database server's again.")
+        self._has_told = is_far
+        return ahead
+
+
+COMPARISON = Comparison()
+"""What this process has told of its host's clock."""
 
 
 def follow_steps(steps: Steps = STEPS) -> None:

@@ -55,7 +55,7 @@ from sender.services.leases import (
 )
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import owner_name
-from sender.services.patience import is_stopping
+from sender.services.patience import OUTAGES, is_stopping
 from sender.services.vigil import ENDED
 
 LONGEST_WAIT_SECONDS = 5
@@ -90,6 +90,9 @@ def _work_for(destination_id: int) -> int | None:
         return None
     try:
         return _work_in_slot(destination, slot, owner)
+    except OUTAGES:
+        recovery.hand_back_batches(owner)
+        raise
     finally:
         recovery.give_back(owner)
 
@@ -277,6 +280,7 @@ def tick(owner: str) -> None:
     EngineTick.objects.update_or_create(pk=1, defaults={"ticked_at": now, "owner": owner})
     steps: dict[str, Callable[[], object]] = {
         "following steps of the clock": clock.follow_steps,
+        "comparing clocks": clock.COMPARISON.look,
         "ending leases": recovery.end_leases,
         "reading journals": recovery.replay_journals,
         "giving back batches": partial(_expire_batches, now),
@@ -284,7 +288,7 @@ def tick(owner: str) -> None:
         "ending holds": partial(holds.end_expired, now),
         "probing": partial(_issue_probes, now),
         "looking after enquiries": partial(enquiries.look_after, now),
-        "looking after schedules": partial(schedule_runs.tick, now),
+        "looking after schedules": lambda: schedule_runs.tick(clock.shared_now()),
         "looking after certificates": partial(certificates.look_after_files, now),
         "having sends planned": _reissue_plans,
         "having batches sent": partial(_reissue_work, now),

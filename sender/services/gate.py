@@ -31,6 +31,7 @@ from sender.models import (
 from sender.models.sends import URGENT
 from sender.negotiation.windows import Windows, parse_windows
 from sender.services.installation import site_zone
+from sender.services.sight import SIGHT
 from sender.services.vigil import ENDED
 
 
@@ -79,7 +80,7 @@ class Gate:
     Attributes:
         closed: nothing may be begun there.
         probe: the breaker whose delay is over: whoever takes it (trials.py) may try.
-        shut: sends that are outside their own windows.
+        shut: sends that are outside their own windows, or whose files this host does not see.
         is_busy: batches are at work, so that none that must be alone may begin.
         awaited: why none but urgent sends may begin before one that must be alone.
     """
@@ -113,7 +114,7 @@ def look(destination_id: int) -> Gate:
     running = list(at_work(destination_id).values_list("is_isolated", flat=True))
     if closed is None and any(running):
         closed = Closed(By.ALONE, "One instance is tried alone.")
-    shut = shut_sends(destination_id, now)
+    shut = shut_sends(destination_id, now) | SIGHT.left_sends()
     awaited = _AWAITED if closed is None and is_awaited(destination_id, shut, now) else None
     return Gate(closed, breaker, shut, bool(running), awaited)
 

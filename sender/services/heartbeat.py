@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
 from sender.models import WorkerHeartbeat
 from sender.services import tickets
+from sender.services.clock import shared_now
 
 STALE_SECONDS = 60
 
@@ -33,8 +33,15 @@ def sender_state() -> SenderState:
         .values_list("seen_at", flat=True)
         .first()
     )
-    seconds = None if newest is None else (timezone.now() - newest).total_seconds()
+    seconds = None if newest is None else (shared_now() - newest).total_seconds()
     return SenderState(seconds, tickets.waiting())
+
+
+def others_live() -> bool:
+    """Tell whether a sender of another host gave a sign of life lately."""
+    since = shared_now() - timedelta(seconds=STALE_SECONDS)
+    others = WorkerHeartbeat.objects.filter(kind="sender", seen_at__gte=since)
+    return others.exclude(host=settings.SENDER_HOST).exists()
 
 
 def last_seen(name: str) -> datetime | None:
@@ -44,7 +51,7 @@ def last_seen(name: str) -> datetime | None:
 
 def beat(name: str, kind: str) -> None:
     """Record a sign of life of the process called `name`; old signs of others are dropped."""
-    now = timezone.now()
+    now = shared_now()
     WorkerHeartbeat.objects.update_or_create(
         name=name,
         defaults={"kind": kind, "seen_at": now},

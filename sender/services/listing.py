@@ -4,6 +4,7 @@ It runs in the background in slices, says how far it is, and goes on where anoth
 it. What is found is shared by all sends of the listing; what each of them sends is planner.py.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from sender.services import copies, expectations, path_lists
 from sender.services.inserting import insert_rows
 from sender.services.keeping import kept
 from sender.services.owners import lease_end, take_over
+from sender.services.sight import SIGHT, OfListing
 from sender.services.sources import InvalidSource
 from sender.services.taking import (
     TOO_YOUNG,
@@ -49,6 +51,7 @@ VANISHED = (
     f"The files could not be listed: {MOST_TRIES} times in a row the worker that tried it vanished,"
     " maybe for want of memory. Nothing of them was sent; the log of the sender may say more."
 )
+logger = logging.getLogger(__name__)
 UNWANTED = "The sends were cancelled while their files were being listed."
 
 
@@ -59,6 +62,7 @@ class ScanEnd(Enum):
     BEFORE = "was through before"
     SLICE_OVER = "the slice is over"
     TAKEN = "another process is at it"
+    LEFT = "this host does not see the sources"
 
 
 def holds_files(paths: Sequence[str]) -> bool:
@@ -115,6 +119,8 @@ def _scan_safely(listing: Listing, owner: str, *, in_slices: bool) -> ScanEnd:
     except Lost:
         return ScanEnd.TAKEN
     except (InvalidSource, InvalidSelection, OSError) as error:
+        if in_slices and not isinstance(error, InvalidSelection) and _leave(listing, error):
+            return ScanEnd.LEFT
         end(listing, ListingState.FAILED, str(error))
         return ScanEnd.THROUGH
     except Unwanted:
@@ -125,6 +131,16 @@ def _scan_safely(listing: Listing, owner: str, *, in_slices: bool) -> ScanEnd:
         return ScanEnd.THROUGH
     give_back(listing)
     return ScanEnd.SLICE_OVER
+
+
+def _leave(listing: Listing, error: Exception) -> bool:
+    """Leave a listing to hosts that may see its sources, if there are such; that is no try."""
+    if not SIGHT.leaves(OfListing(listing.pk)):
+        return False
+    logger.warning("Listing %s is left to other hosts: %s", listing.pk, error)
+    mine = Listing.objects.filter(pk=listing.pk, owner=listing.owner)
+    mine.update(owner="", lease_until=None, tries=F("tries") - 1)
+    return True
 
 
 def _begin(listing: Listing, owner: str, *, in_slices: bool) -> Scan:

@@ -4,14 +4,16 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from sender.dicom.converting import Closed
 from sender.dicom.encoding import ConversionFailed, EncodedDataset, SourceUnusable
 from sender.dicom.requestor import FileRange, StoreRequest
 from sender.negotiation import retry
 from sender.negotiation.matching import Choice, Conversion, Refusal, choose
-from sender.negotiation.outcomes import InstanceOutcome
+from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import Stops
-from sender.services import conversions
+from sender.services import conversions, sight
 from sender.services.delays import due_at
 from sender.services.passages import Barred, Passage, Run
 from sender.services.results import Change, DueItem, ItemChange, Tried, untried
@@ -101,6 +103,8 @@ def _converted(passage: Passage, run: Run, item: DueItem) -> EncodedDataset | No
         return passage.conversions.take(item)
     except SourceUnusable as error:
         change = ItemChange(InstanceOutcome.FAILED, str(error)[:600], rule=retry.NOT_SENT.rule)
+        if _leaves(passage, run, item):
+            change = left_to_others(item, str(error))
     except ConversionFailed as error:
         change = ItemChange(
             InstanceOutcome.UNSENDABLE, str(error)[:600], rule="conversion_failed", tried=False
@@ -116,6 +120,33 @@ def _converted(passage: Passage, run: Run, item: DueItem) -> EncodedDataset | No
         )
     _settle_untried(run, item, change)
     return None
+
+
+def must_leave(passage: Passage, run: Run, item: DueItem, outcome: StoreOutcome) -> bool:
+    """Tell whether an item is left to other hosts because its source went out of our sight.
+
+    Then nothing more is begun: the others of the batch are for them, too.
+    """
+    is_unread = outcome.status is None and outcome.outcome is InstanceOutcome.FAILED
+    return is_unread and _leaves(passage, run, item)
+
+
+def _leaves(passage: Passage, run: Run, item: DueItem) -> bool:
+    is_left = sight.leaves_file(run.send, item.instance.path)
+    if is_left:
+        passage.stopping.set()
+    return is_left
+
+
+def left_to_others(item: DueItem, why: str) -> ItemChange:
+    """Return what becomes of an item that another host may be able to read."""
+    change = ItemChange(
+        InstanceOutcome.PENDING,
+        f"not read on host {settings.SENDER_HOST}: {why}"[:600],
+        rule=retry.OUT_OF_SIGHT.rule,
+        tried=False,
+    )
+    return untried(item.item_id, Tried(item.attempts, item.rule), change)
 
 
 def _settle_untried(run: Run, item: DueItem, change: ItemChange) -> InstanceOutcome:

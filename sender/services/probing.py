@@ -24,6 +24,7 @@ from sender.services.associating import ALL_SLOTS_HELD, Errand, associate, recor
 from sender.services.leases import SLOT_WAIT_SECONDS, await_slot, claim_slot
 from sender.services.owners import owner_name
 from sender.services.settling import Failure
+from sender.services.sight import leaves_probe
 from sender.services.tenure import Tenure
 
 
@@ -102,6 +103,9 @@ def probe_destination(hold_id: int) -> None:
     Of all who come for it at a time one does it. If it answers, it is not blocked any more
     (associating.py); if not, it is asked again later.
     """
+    waiting = trials.due_probes(timezone.now()).select_related("destination").filter(pk=hold_id)
+    if any(map(leaves_probe, waiting)):
+        return
     hold = trials.take_blocked(hold_id)
     if hold is None or hold.destination is None:
         return

@@ -1,13 +1,15 @@
 """What is left when processes die: their leases end at once, their results are read back."""
 
 import logging
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from sender.models import (
@@ -22,15 +24,22 @@ from sender.models import (
     SendItem,
 )
 from sender.negotiation.outcomes import InstanceOutcome
-from sender.services import inline_sends, journal, recording, trials
+from sender.services import inline_sends, journal, recording, sending, tallies, trials
 from sender.services.delays import new_jitter
 from sender.services.journal import Remains
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import is_dead
 from sender.services.patience import OUTAGES, persist
+from sender.services.recording import InstanceResult
 from sender.services.results import Change, Tried, change_of, write_changes
 from sender.services.vigil import ENDED, WATCH
 
+GIVEN_UP = (
+    InstanceOutcome.CANCELLED,
+    InstanceOutcome.FAILED,
+    InstanceOutcome.UNKNOWN,
+    InstanceOutcome.UNSENDABLE,
+)
 logger = logging.getLogger(__name__)
 
 
@@ -66,6 +75,25 @@ def give_back(owner: str) -> None:
         _end_leases_of(owner)
 
     persist(let_go)
+
+
+def hand_back_batches(owner: str) -> None:
+    """Hand back the batches of a worker that an outage of the database stopped; its journals first.
+
+    They are due as they were: it was no fault of theirs, and the worker has not vanished.
+    """
+
+    def hand_back() -> None:
+        _read_journals_of(owner)
+        _batches().filter(owner=owner).update(
+            state=BatchState.READY,
+            owner="",
+            lease_until=None,
+            fence=F("fence") + 1,
+            attempt=F("attempt") - 1,
+        )
+
+    persist(hand_back)
 
 
 @contextmanager
@@ -233,6 +261,29 @@ def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
     if is_open:
         recording.record_instances(remains.attempt, list(results.values()))
     write_changes(changes, remains.attempt)
+    _correct(batch.send, results, remains.attempt)
     if changes:
         SendBatch.objects.filter(pk=batch.pk).update(last_outcome_at=timezone.now())
     return len(results)
+
+
+def _correct(send: Send, results: Mapping[int, InstanceResult], attempt: UUID) -> None:
+    """Call sent what the peer acknowledged, though it was given up while nobody knew of that.
+
+    So a journal may say that comes late: of a host that was away meanwhile.
+    """
+    delivered = {r.item_id: r for r in results.values() if r.outcome.outcome in tallies.DELIVERED}
+    given_up = SendItem.objects.filter(
+        pk__among=set(delivered), send=send, outcome__in=GIVEN_UP
+    ).order_by("pk")
+    rows = given_up.select_for_update(of=("self",), no_key=True)
+    found: defaultdict[InstanceOutcome, list[Change]] = defaultdict(list)
+    for item in rows:
+        before = Tried(item.attempts, item.rule)
+        change = change_of(send, before, delivered[item.pk], jitter=0)
+        found[InstanceOutcome(item.outcome)].append(Change(item.pk, item.part_id, change))
+    for outcome, changes in found.items():
+        write_changes(changes, attempt, before=outcome)
+        logger.warning("Send %s: %s %s rows were sent after all.", send.pk, len(changes), outcome)
+    if found:
+        sending.judge_anew(send.pk)

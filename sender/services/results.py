@@ -265,10 +265,18 @@ def _sent_as(members: Sequence[Change]) -> Case | Value:
     return Case(*cases, default=ids[first], output_field=IntegerField())
 
 
-def write_changes(changes: Iterable[Change], attempt: UUID) -> None:
-    """Write what results make of pending items, counts included.
+def write_changes(
+    changes: Iterable[Change],
+    attempt: UUID,
+    *,
+    before: InstanceOutcome = InstanceOutcome.PENDING,
+) -> None:
+    """Write what results make of items, counts included.
 
     Changes that are equal but for what was sent are written by one UPDATE.
+
+    Args:
+        before: the outcome that all of them had.
     """
     alike: defaultdict[ItemChange, list[Change]] = defaultdict(list)
     for one in changes:
@@ -287,6 +295,6 @@ def write_changes(changes: Iterable[Change], attempt: UUID) -> None:
             last_attempt=attempt,
         )
         for part_id, number in Counter(one.part_id for one in members).items():
-            move = Move(part_id, InstanceOutcome.PENDING, change.outcome, change.conversion)
+            move = Move(part_id, before, change.outcome, change.conversion)
             moves[move] += number
     tallies.move(moves)

@@ -3,6 +3,7 @@
 In a worker, because a file system that does not answer must hold up nobody else.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -33,9 +34,11 @@ from sender.services.schedule_runs import (
 )
 from sender.services.schedule_times import say_local
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_sends
+from sender.services.sight import SIGHT, OfRun
 
 LEAST_AGE_SECONDS = 60.0
 """Younger files may still be written: they wait for the next run."""
+logger = logging.getLogger(__name__)
 NO_TARGET = "No destination of this schedule is enabled."
 
 
@@ -50,6 +53,7 @@ class Beginning:
     Attributes:
         paths: real paths of sources that hold files.
         problems: why other sources can't be used; the run has failed, whatever the rest gives.
+        is_blind: a source is not to be seen from this host.
         notes: what else is to be said.
     """
 
@@ -57,6 +61,7 @@ class Beginning:
     targets: tuple[tuple[Destination, TemplateVersion], ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    is_blind: bool = False
 
 
 def start_run(run_id: int) -> None:
@@ -71,6 +76,10 @@ def start_run(run_id: int) -> None:
         return
     with kept(lambda: _hold(run)):
         beginning = _look(run.schedule)
+    if beginning.is_blind and SIGHT.leaves(OfRun(run.pk)):
+        logger.warning("Run %s is left to other hosts: %s", run.pk, " ".join(beginning.problems))
+        waiting.filter(attempts=run.attempts).update(attempts=F("attempts") - 1)
+        return
     if not beginning.paths or not beginning.targets:
         said = beginning.problems or (NO_TARGET,)
         end_run(run, RunState.FAILED, " ".join(said))
@@ -91,12 +100,13 @@ def _hold(run: ScheduleRun) -> None:
 
 def _look(schedule: Schedule) -> Beginning:
     """Look at the sources and destinations of a schedule as they are now."""
-    paths, problems = [], []
+    paths, problems, is_blind = [], [], False
     for path in schedule.sources:
         try:
             real = sources.resolve_source(path, sources.web_roots())
         except InvalidSource as error:
             problems.append(str(error))
+            is_blind = True
             continue
         if listing.holds_files([real]):
             paths.append(real)
@@ -113,6 +123,7 @@ def _look(schedule: Schedule) -> Beginning:
             for target in targets
             if target not in enabled
         ),
+        is_blind=is_blind,
     )
 
 

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from sender.models import (
     CatchUp,
@@ -27,6 +26,7 @@ from sender.models.schedules import BY_CLOCK
 from sender.models.sends import ENDED_STATES
 from sender.services import sending, tickets
 from sender.services.audit import write_entry
+from sender.services.clock import shared_now
 from sender.services.recurrence import MISSED_AT_MOST, InvalidRecurrence
 from sender.services.schedule_times import due_times, next_open, say_local
 from sender.services.sending import WrongState
@@ -247,7 +247,7 @@ def _ask(
     schedule: Schedule, trigger: RunTrigger, state: RunState, detail: str, actor: str
 ) -> ScheduleRun:
     """Write a run that a person asked for; it never takes the place of a time of the schedule."""
-    now = timezone.now()
+    now = shared_now()
     run = ScheduleRun.objects.create(
         schedule=schedule,
         intended_at=now.replace(microsecond=now.microsecond or 1),

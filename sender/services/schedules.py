@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
-from django.utils import timezone
 
 from sender.models import (
     ContextTemplate,
@@ -14,6 +13,7 @@ from sender.models import (
     ScheduleTarget,
 )
 from sender.services.audit import write_entry
+from sender.services.clock import shared_now
 from sender.services.recurrence import (
     InvalidRecurrence,
     next_runs,
@@ -43,7 +43,7 @@ def add_schedule(facts: ScheduleFacts, *, actor: str) -> Schedule:
     Raises:
         InvalidSchedule: something can't be as described; nothing is written.
     """
-    now = timezone.now()
+    now = shared_now()
     schedule = Schedule(created_by=actor, settled_until=now)
     with transaction.atomic():
         apply(schedule, facts, now)
@@ -63,7 +63,7 @@ def change_schedule(schedule: Schedule, facts: ScheduleFacts, *, actor: str) -> 
     Raises:
         InvalidSchedule: something can't be as described; nothing is written.
     """
-    now = timezone.now()
+    now = shared_now()
     with transaction.atomic():
         stored = Schedule.objects.select_for_update().get(pk=schedule.pk)
         before = facts_of(stored)
@@ -95,7 +95,7 @@ def problems_of(facts: ScheduleFacts, changed: Schedule | None = None) -> Proble
     """
     candidate = Schedule.objects.get(pk=changed.pk) if changed else Schedule()
     try:
-        apply(candidate, facts, timezone.now(), changed)
+        apply(candidate, facts, shared_now(), changed)
     except InvalidSchedule as error:
         return error.problems
     return {}
@@ -107,7 +107,7 @@ def enable_schedule(schedule: Schedule, actor: str) -> None:
     Raises:
         WrongState: it is enabled already, or would never run.
     """
-    now = timezone.now()
+    now = shared_now()
     with transaction.atomic():
         locked = Schedule.objects.select_for_update().get(pk=schedule.pk)
         if locked.enabled:
@@ -128,7 +128,7 @@ def disable_schedule(schedule: Schedule, actor: str) -> None:
     Raises:
         WrongState: it is disabled already.
     """
-    now = timezone.now()
+    now = shared_now()
     with transaction.atomic():
         locked = Schedule.objects.select_for_update().get(pk=schedule.pk)
         if not locked.enabled:
@@ -162,7 +162,7 @@ def preview(
     Raises:
         InvalidRecurrence: it would never run, or a part can't be used.
     """
-    now = timezone.now()
+    now = shared_now()
     if kind == RecurrenceKind.INTERVAL and anchor is None:
         anchor = this_minute(now)
     return next_runs(parse_recurrence(kind, expression, zone, anchor), now, count)

@@ -283,6 +283,17 @@ def finish_if_done(send_id: int, *, seconds: float = cancelling.MOMENT_SECONDS) 
         return _end(send, SendState.CANCELLED, timezone.now())
 
 
+def judge_anew(send_id: int) -> None:
+    """Correct how a send ended, because rows of it turned out to be sent; in a transaction.
+
+    One that was cancelled stays so, and one that goes on ends later.
+    """
+    judged = (SendState.FAILED, SendState.PARTIAL)
+    send = Send.objects.filter(pk=send_id, state__in=judged).first()
+    if send is not None:
+        Send.objects.filter(pk=send_id, state=send.state).update(state=_final_state(send))
+
+
 def _end(send: Send, target: SendState, now: datetime) -> SendState | None:
     if not move_send(send.pk, target):
         return None

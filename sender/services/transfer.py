@@ -19,7 +19,16 @@ from sender.negotiation import retry
 from sender.negotiation.matching import Choice
 from sender.negotiation.outcomes import AssociationKind, InstanceOutcome, StoreOutcome
 from sender.negotiation.retry import RetryDecision
-from sender.services import fairness, outgoing, parked, passages, recording, recovery, sending
+from sender.services import (
+    fairness,
+    outgoing,
+    parked,
+    passages,
+    recording,
+    recovery,
+    sending,
+    sight,
+)
 from sender.services.associating import ALL_SLOTS_HELD, Errand, associate, record_refusal
 from sender.services.conversions import Conversions, prepare
 from sender.services.journal import Journal
@@ -82,6 +91,8 @@ def run_batches(
     is_answered = True
     if first is None:
         settle_batch(batch, lease, None, acknowledged=0)
+    elif sight.leaves_peer(batch.send) or sight.leaves_file(batch.send, first.instance.path):
+        interrupt_batch(batch, lease, acknowledged=0)
     else:
         proposal = proposal_of(batch.definition_list)
         options = batch.send.template_version.spec.options
@@ -281,6 +292,8 @@ def _take_result(
     passage.answers.append(outcome)
     if passage.is_interrupted and outcome.outcome is InstanceOutcome.UNKNOWN:
         change = change_of_interrupted(result)
+    elif outgoing.must_leave(passage, run, item, outcome):
+        change = outgoing.left_to_others(item, outcome.detail)
     else:
         before = Tried(item.attempts, item.rule)
         change = change_of(run.send, before, result, jitter=run.jitter, parallel=passage.in_use)

@@ -64,6 +64,10 @@ class Vigil:
         self._seen[group] = seen
         return found
 
+    def forget(self) -> None:
+        """Watch everything anew."""
+        self._seen.clear()
+
 
 WATCH = Vigil()
 """The watch of this process."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
+from django.db import OperationalError
 from django.utils import timezone
 
 from sender.models import (
@@ -318,6 +319,31 @@ def test_an_error_of_ours_in_an_association_loses_no_answer(
     assert list(journal.remains()) == []
 
 
+def test_an_outage_in_an_association_costs_its_batch_no_pause(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SendBatch.objects.update(attempt=8)
+    note = Journal.note
+
+    def note_and_fail(self: Journal, result: InstanceResult) -> bool:
+        is_kept = note(self, result)
+        if result.number == 3:
+            raise OperationalError("terminating connection due to administrator command")
+        return is_kept
+
+    monkeypatch.setattr(Journal, "note", note_and_fail)
+    with acceptor(answering()) as running:
+        Destination.objects.update(port=running.port)
+        with pytest.raises(OperationalError):
+            engine.work(send.destination_id)
+    engine.tick("test")
+    assert outcomes(send) == {"sent": 3, "pending": 1}
+    batch = SendBatch.objects.get()
+    assert (batch.state, batch.attempt, batch.owner) == (BatchState.READY, 8, "")
+    assert batch.next_attempt_at <= timezone.now()
+    assert list(journal.remains()) == []
+
+
 def test_a_journal_that_can_not_be_read_does_not_stop_the_others(send: Send) -> None:
     _, written = claim(send, "elsewhere:1")
     written.note(result(SendItem.objects.filter(send=send)[0], 1))
@@ -365,3 +391,30 @@ def test_when_the_one_that_tries_a_destination_dies_others_try_at_once(send: Sen
     closed = gate.look(elsewhere.pk).closed
     assert closed is not None
     assert closed.until == later, "nobody died there"
+
+
+@pytest.mark.parametrize("before", ["cancelled", "failed", "unknown"])
+def test_what_was_acknowledged_is_sent_though_it_was_given_up_meanwhile(
+    send: Send, before: str
+) -> None:
+    """The host that knows was away; another has gone on, and the send has ended."""
+    _, written = claim(send, "elsewhere:1")
+    items = list(SendItem.objects.filter(send=send))
+    for number, item in enumerate(items[:2], start=1):
+        written.note(result(item, number))
+    written.note(result(items[2], 3, status=None))
+    written.leave()
+    leases_end()
+    recording.sweep_attempts()
+    tallies.change_rows(
+        SendItem.objects.filter(send=send), InstanceOutcome.PENDING, InstanceOutcome(before)
+    )
+    SendBatch.objects.update(state=BatchState.DONE, lease_until=None, owner="")
+    state = "cancelled" if before == "cancelled" else "failed"
+    Send.objects.update(state=state)
+    recovery.replay_journals()
+    send.refresh_from_db()
+    assert outcomes(send) == {"sent": 2, before: 2}
+    assert tallies.recount(send.pk) == 0
+    assert send.state == ("cancelled" if before == "cancelled" else "partial")
+    assert list(journal.remains()) == []
