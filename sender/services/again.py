@@ -17,6 +17,7 @@ from sender.models import (
     StudyOrder,
     StudyPart,
 )
+from sender.models.sends import ENDED_STATES
 from sender.models.sources import CONFLICT
 from sender.negotiation import retry
 from sender.negotiation.outcomes import InstanceOutcome
@@ -212,7 +213,8 @@ def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | N
         roots: folders that may be read, as `SendOrder` has them.
 
     Raises:
-        WrongState: no reason is given, the send has not ended, or the destination is disabled.
+        WrongState: no reason is given, the send has not ended, it is being sent again already, or
+            the destination is disabled.
         InvalidSource: a source is gone or outside the allowed roots.
     """
     reason = " ".join(reason.split())
@@ -240,7 +242,23 @@ def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | N
         again_of=send,
         again_reason=reason[:400],
     )
-    return sending.create_send(order, start=True)
+    with transaction.atomic():
+        _lock(send)
+        _refuse_another(send)
+        return sending.create_send(order, start=True)
+
+
+def _lock(send: Send) -> None:
+    """Keep others from repeating a send until the transaction ends: a button is clicked twice."""
+    Send.objects.select_for_update(no_key=True).get(pk=send.pk)
+
+
+def _refuse_another(send: Send) -> None:
+    """Raises: WrongState: it is being sent again already."""
+    repeated = Send.objects.filter(again_of=send).exclude(again_reason=PICKED)
+    made = repeated.exclude(state__in=ENDED_STATES).order_by("pk").first()
+    if made is not None:
+        raise WrongState(f"It is being sent again already, as send {made.pk}.")
 
 
 PICKED = "one of the files of a conflict was picked"
@@ -286,9 +304,6 @@ def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None =
     item = conflicts.select_related("file__folder").filter(pk=item_id).first()
     if item is None:
         raise WrongState(f"That row of send {send.pk} is no conflict.")
-    before = picks_of(send).get(item.file.path)
-    if before is not None and not before.may_be_repeated:
-        raise WrongState(f"Send {before.send.pk} was made for this file already.")
     order = SendOrder(
         destination=send.destination,
         template_version=send.template_version,
@@ -303,4 +318,9 @@ def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None =
         again_of=send,
         again_reason=PICKED,
     )
-    return sending.create_send(order, start=True)
+    with transaction.atomic():
+        _lock(send)
+        before = picks_of(send).get(item.file.path)
+        if before is not None and not before.may_be_repeated:
+            raise WrongState(f"Send {before.send.pk} was made for this file already.")
+        return sending.create_send(order, start=True)
