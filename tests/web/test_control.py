@@ -495,7 +495,7 @@ def test_what_cant_be_retried_has_another_remedy(
 
 def test_a_send_that_waits_says_for_what(as_role: SignIn, send: Send) -> None:
     address = f"/sends/{running(send).pk}/progress/"
-    assert "It waits for a free worker." in text(as_role("viewer"), address)
+    assert "No worker has taken it up yet." in text(as_role("viewer"), address)
     due = timezone.now() + timedelta(minutes=3)
     SendBatch.objects.filter(send=send).update(next_attempt_at=due)
     page = text(as_role("viewer"), address)
