@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from sender.models import BatchState, Destination, DestinationPace, Send, SendBatch, SendState
 from sender.negotiation import pacing
-from sender.services import leases, owners, planner, waits
+from sender.services import fairness, leases, owners, planner, waits
 from tests import factories
 from tests.services.test_control import planned, write_studies
 from tests.services.test_sending import order
@@ -70,7 +70,7 @@ def test_a_send_is_not_said_to_wait_for_itself(
         SendBatch.objects.filter(send=send).update(state=BatchState.RUNNING, owner="somebody")
         return 0
 
-    monkeypatch.setattr(waits.fairness, "free_slots", begun_meanwhile)
+    monkeypatch.setattr(fairness, "free_slots", begun_meanwhile)
     assert said(send) == ""
 
 

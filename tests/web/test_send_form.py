@@ -228,12 +228,15 @@ def test_uploads_can_be_chosen_and_the_new_one_is(
     as_role: SignIn, destination: Destination, settings: Settings, tmp_path: Path
 ) -> None:
     settings.DATA_DIR, settings.SOURCE_ROOTS = tmp_path, None
-    upload = Upload.objects.create(folder="x", name="my study", uploaded_by="a", state="ready")
+    upload = Upload.objects.create(
+        folder="x", name="my study", uploaded_by="anna", state="ready", files=2, bytes=4400
+    )
     Upload.objects.create(folder="y", name="half", uploaded_by="a", state="receiving")
     factories.write_instance(Path(upload.path) / "1.dcm", sop_instance="1.2.1")
     client = as_role("operator")
     page = client.get(f"/sends/new/?upload={upload.pk}").content.decode()
     assert re.search(rf'value="{upload.pk}"[^>]*checked', page)
+    assert "my study: 2 files, 4.4 kB, by anna" in page
     assert "half" not in page
     post(client, destination, uploads=[str(upload.pk)])
     assert Listing.objects.get().sources == [upload.path]
