@@ -90,6 +90,18 @@ def progress(send: Send) -> SendProgress:
     return SendProgress(counts=counts, total=sum(counts.values()))
 
 
+def counts_of(sends: Iterable[Send]) -> dict[int, dict[InstanceOutcome, int]]:
+    """Return what became of the rows of some sends, by their numbers; nothing that is 0."""
+    found: dict[int, dict[InstanceOutcome, int]] = {send.pk: {} for send in sends}
+    sums = {f"n_{outcome.value}": Sum(outcome.value) for outcome in InstanceOutcome}
+    parts = StudyPart.objects.filter(send__in=found).order_by()
+    rows: Iterable[Any] = parts.values("send_id").annotate(**sums)
+    for row in rows:
+        counts = {outcome: row[f"n_{outcome.value}"] for outcome in InstanceOutcome}
+        found[row["send_id"]] = {outcome: n for outcome, n in counts.items() if n}
+    return found
+
+
 NO_INSTANCE = "files that hold no sendable instance"
 
 

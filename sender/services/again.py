@@ -14,9 +14,11 @@ from sender.models import (
     SendBatch,
     SendItem,
     SendState,
+    SourceFile,
     StudyOrder,
     StudyPart,
 )
+from sender.models.sends import ENDED_STATES
 from sender.models.sources import CONFLICT
 from sender.negotiation import retry
 from sender.negotiation.outcomes import InstanceOutcome
@@ -212,7 +214,8 @@ def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | N
         roots: folders that may be read, as `SendOrder` has them.
 
     Raises:
-        WrongState: no reason is given, the send has not ended, or the destination is disabled.
+        WrongState: no reason is given, the send has not ended, it is being sent again already, or
+            the destination is disabled.
         InvalidSource: a source is gone or outside the allowed roots.
     """
     reason = " ".join(reason.split())
@@ -240,7 +243,23 @@ def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | N
         again_of=send,
         again_reason=reason[:400],
     )
-    return sending.create_send(order, start=True)
+    with transaction.atomic():
+        _lock(send)
+        _refuse_another(send)
+        return sending.create_send(order, start=True)
+
+
+def _lock(send: Send) -> None:
+    """Keep others from repeating a send until the transaction ends: a button is clicked twice."""
+    Send.objects.select_for_update(no_key=True).get(pk=send.pk)
+
+
+def _refuse_another(send: Send) -> None:
+    """Raises: WrongState: it is being sent again already."""
+    repeated = Send.objects.filter(again_of=send).exclude(again_reason=PICKED)
+    made = repeated.exclude(state__in=ENDED_STATES).order_by("pk").first()
+    if made is not None:
+        raise WrongState(f"It is being sent again already, as send {made.pk}.")
 
 
 PICKED = "one of the files of a conflict was picked"
@@ -290,6 +309,14 @@ def _conflicts(send: Send) -> Items:
     return send.items.filter(outcome=InstanceOutcome.UNSENDABLE, reason=CONFLICT)
 
 
+def _refuse_another_pick(send: Send, file: SourceFile) -> None:
+    """Raises: WrongState: one of the files of the conflict was picked already."""
+    before = picks_for(send, [file.sop_instance_uid]).get(file.sop_instance_uid)
+    if before is not None and not before.may_be_repeated:
+        which = "this file" if file.path in before.send.sources else "another file of the conflict"
+        raise WrongState(f"Send {before.send.pk} was made for {which} already.")
+
+
 def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None = ()) -> Send:
     """Send one of the files that share a SOP Instance UID, as a send of its own.
 
@@ -306,12 +333,6 @@ def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None =
     item = _conflicts(send).select_related("file__folder").filter(pk=item_id).first()
     if item is None:
         raise WrongState(f"That row of send {send.pk} is no conflict.")
-    before = picks_for(send, [item.file.sop_instance_uid]).get(item.file.sop_instance_uid)
-    if before is not None and not before.may_be_repeated:
-        which = (
-            "this file" if item.file.path in before.send.sources else "another file of the conflict"
-        )
-        raise WrongState(f"Send {before.send.pk} was made for {which} already.")
     order = SendOrder(
         destination=send.destination,
         template_version=send.template_version,
@@ -326,4 +347,7 @@ def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None =
         again_of=send,
         again_reason=PICKED,
     )
-    return sending.create_send(order, start=True)
+    with transaction.atomic():
+        _lock(send)
+        _refuse_another_pick(send, item.file)
+        return sending.create_send(order, start=True)

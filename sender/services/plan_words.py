@@ -54,6 +54,7 @@ def describe(send: Send, planned: SendPlan) -> dict[str, Any]:
         doubt = _doubt(kind.kind, planned, spec, latest)
         entries.append(entry | counts | {"doubt": doubt})
     return {
+        "to_send": sum(entry["to_send"] for entry in entries),
         "kinds": sorted(entries, key=lambda e: (e["sop_class"], e["transfer_syntax"])),
         "associations": _associations(send, planned),
         "one_each": _one_each(send),

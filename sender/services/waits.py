@@ -42,7 +42,7 @@ def _for_plan(send: Send) -> Wait | None:
     is_listed = send.listing is not None and send.listing.owner
     if send.owner or is_listed:
         return None
-    return Wait("It waits for a worker that lists and plans it.")
+    return Wait("No worker has begun to list and plan it yet.")
 
 
 def _for_batch(send: Send) -> Wait | None:
@@ -53,7 +53,7 @@ def _for_batch(send: Send) -> Wait | None:
         return None
     if due > timezone.now():
         return Wait("Its next attempt is not due yet.", due)
-    return _for_others(send) or _for_turn(send.destination)
+    return _for_others(send) or _for_turn(send)
 
 
 def _for_others(send: Send) -> Wait | None:
@@ -70,10 +70,12 @@ def _for_others(send: Send) -> Wait | None:
     return None
 
 
-def _for_turn(destination: Destination) -> Wait:
-    """Say why a batch that may go is not begun."""
+def _for_turn(send: Send) -> Wait | None:
+    """Say why a batch that may go is not begun; None: one was begun meanwhile."""
+    destination = send.destination
     if not fairness.free_slots(destination.pk):
-        return Wait(_say_slots(destination))
+        users = _slot_users(destination)
+        return None if send.pk in users else Wait(_say_slots(destination, users))
     urgent = fairness.more_urgent_than(destination.pk)
     if urgent is not None:
         return Wait(f"An urgent send to {Destination.objects.get(pk=urgent)} goes first.")
@@ -82,14 +84,18 @@ def _for_turn(destination: Destination) -> Wait:
             f"{destination} has not shown lately that it works, and as many workers as such "
             "destinations may have together are with others like it."
         )
-    return Wait("It waits for a free worker.")
+    return Wait("No worker has taken it up yet.")
 
 
-def _say_slots(destination: Destination) -> str:
+def _slot_users(destination: Destination) -> list[int]:
+    """Return the sends that are at work at a destination."""
+    at_work = SendBatch.objects.filter(destination=destination, state=BatchState.RUNNING)
+    return list(at_work.order_by("send_id").values_list("send_id", flat=True).distinct())
+
+
+def _say_slots(destination: Destination, sends: list[int]) -> str:
     """Say who has the associations that a destination may have now."""
     most = limits.associations_now(destination.pk, timezone.now())
-    at_work = SendBatch.objects.filter(destination=destination, state=BatchState.RUNNING)
-    sends = list(at_work.order_by("send_id").values_list("send_id", flat=True).distinct())
     taken = "The one association" if most == 1 else f"Each of the {most} associations"
     said = f"{taken} that {destination} may have now is in use"
     if not sends:

@@ -23,6 +23,7 @@ from sender.services.holds import InvalidHold
 from sender.services.sending import InvalidSource, WrongState
 from sender.web.access import needs
 from sender.web.people import safe_next
+from sender.web.tags import counted
 
 HOURS = (("", "until it is resumed"), ("1", "for 1 hour"), ("4", "for 4 hours"),
          ("12", "for 12 hours"), ("24", "for a day"))  # fmt: skip
@@ -170,7 +171,7 @@ def destination_parked(request: HttpRequest, number: int) -> HttpResponse:
         [(pair.sop_class_uid, pair.transfer_syntax_uid) for pair in pairs],
         _actor(request),
     )
-    messages.success(request, f"{count} instances are sent again, each in its own send.")
+    messages.success(request, f"{_counted(count)} sent again, each in its own send.")
     return redirect("destination", number)
 
 
@@ -249,7 +250,7 @@ def send_retry_part(request: HttpRequest, number: int) -> HttpResponse:
         except WrongState as error:
             form.add_error(None, str(error))
         else:
-            messages.success(request, f"{count} instances are tried again.")
+            messages.success(request, f"{_counted(count)} tried again.")
             return redirect("send", number)
     return render(request, "sender/send_retry_part.html", {"form": form, "send": found})
 
@@ -271,7 +272,7 @@ def send_retry(request: HttpRequest, number: int) -> HttpResponse:
     except WrongState as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"{count} instances are tried again.")
+        messages.success(request, f"{_counted(count)} tried again.")
     return redirect(safe_next(request, reverse("send", args=[number])))
 
 
@@ -327,6 +328,10 @@ def send_command(request: HttpRequest, number: int, verb: str) -> HttpResponse:
     except WrongState as error:
         messages.error(request, str(error))
     return redirect("send", number)
+
+
+def _counted(number: int) -> str:
+    return counted(number, "instance is,instances are")
 
 
 def _find(number: int) -> Send:

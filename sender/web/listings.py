@@ -8,7 +8,9 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
+from sender.analytics import sends as accounts
 from sender.models import Listing, Send, SendState
+from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import InvalidSelection, describe, parse_selection
 from sender.services import expectations, path_lists, sending
 from sender.web.access import may, needs
@@ -26,12 +28,14 @@ class PlannedKind:
     """A kind of data, and how it travels to each destination.
 
     Attributes:
+        lossy: whether it was compressed with loss; None: not known.
         cells: of each send in their order; None: the send has none of it, or is not planned.
     """
 
     sop_class: str
     transfer_syntax: str
-    cells: tuple[dict[str, Any] | None, ...]
+    lossy: bool | None
+    cells: list[dict[str, Any] | None]
 
 
 @needs("read")
@@ -64,8 +68,10 @@ def _describe(found: Listing, request: HttpRequest) -> dict[str, Any]:
     return {
         "listing": found,
         "sends": sends,
+        "counts": _counts(sends),
         "kinds": kinds_of(sends),
-        "is_live": any(not send.planned_at and not send.is_ended for send in sends),
+        "is_listing": any(_is_being_listed(send) for send in sends),
+        "is_live": any(_is_under_way(send) for send in sends),
         "can_start": any(send.planned_at for send in drafts),
         "can_discard": bool(drafts),
         "drafts": len(drafts),
@@ -75,15 +81,34 @@ def _describe(found: Listing, request: HttpRequest) -> dict[str, Any]:
     }
 
 
+def _is_being_listed(send: Send) -> bool:
+    return not send.planned_at and not send.is_ended
+
+
+def _is_under_way(send: Send) -> bool:
+    """Tell whether a page about a send changes by itself; a planned draft waits for a person."""
+    return not send.is_ended and (send.state != SendState.DRAFT or not send.planned_at)
+
+
+def _counts(sends: list[Send]) -> list[dict[InstanceOutcome, int]]:
+    """Return what became of the rows of sends, in their order; nothing while all are drafts."""
+    if all(send.state == SendState.DRAFT for send in sends):
+        return []
+    counts = accounts.counts_of(sends)
+    return [{} if send.state == SendState.DRAFT else counts[send.pk] for send in sends]
+
+
 def kinds_of(sends: list[Send]) -> list[PlannedKind]:
     """Return the kinds of data of some sends, with how each of them travels."""
-    rows: dict[tuple[str, str, str], list[dict[str, Any] | None]] = {}
+    rows: dict[tuple[str, str, str], PlannedKind] = {}
     for index, send in enumerate(sends):
         for entry in send.plan.get("kinds", ()):
             key = (entry["sop_class"], entry["transfer_syntax"], str(entry["lossy"]))
-            cells = rows.setdefault(key, [None] * len(sends))
-            cells[index] = entry
-    return [PlannedKind(key[0], key[1], tuple(cells)) for key, cells in sorted(rows.items())]
+            kind = rows.setdefault(
+                key, PlannedKind(*key[:2], entry["lossy"], cells=[None] * len(sends))
+            )
+            kind.cells[index] = entry
+    return [kind for _, kind in sorted(rows.items())]
 
 
 def findings_of(found: Listing | None, *, sees_identifiers: bool) -> dict[str, Any]:

@@ -1,18 +1,17 @@
 """Sends: ordered, previewed, started, watched, cancelled, retried, accounted for."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
 from sender.analytics import outlook, studies
 from sender.analytics import sends as accounts
-from sender.models import Listing, Send, SendItem, SendState, StudyPart
+from sender.models import Listing, Send, SendItem, SendState
 from sender.models.sends import ENDED_STATES
 from sender.models.sources import CONFLICT
 from sender.negotiation.outcomes import InstanceOutcome
@@ -46,7 +45,8 @@ def sends(request: HttpRequest) -> HttpResponse:
         wanted = wanted.filter(state__in=TABS[tab][1])
     page = Paginator(wanted.order_by("-id"), PER_PAGE).get_page(request.GET.get("page"))
     listed = list(page.object_list)
-    rows = _with_counts(listed)
+    counts_of = accounts.counts_of(listed)
+    rows = [(send, counts_of[send.pk]) for send in listed]
     empty = _empty([send for send, counts in rows if not sum(counts.values())])
     states = dict(Send.objects.order_by().values_list("state").annotate(n=Count("id")))
     context = {
@@ -62,21 +62,6 @@ def sends(request: HttpRequest) -> HttpResponse:
         ],
     }
     return render(request, "sender/sends.html", context)
-
-
-def _with_counts(listed: list[Send]) -> list[tuple[Send, dict[InstanceOutcome, int]]]:
-    found: dict[int, dict[InstanceOutcome, int]] = {send.pk: {} for send in listed}
-    sums = {f"n_{outcome.value}": Sum(outcome.value) for outcome in InstanceOutcome}
-    rows: Iterable[Any] = (
-        StudyPart.objects.filter(send__in=listed).order_by().values("send_id").annotate(**sums)
-    )
-    for row in rows:
-        found[row["send_id"]] = {
-            outcome: row[f"n_{outcome.value}"]
-            for outcome in InstanceOutcome
-            if row[f"n_{outcome.value}"]
-        }
-    return [(send, found[send.pk]) for send in listed]
 
 
 def _empty(without_rows: list[Send]) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django import template
@@ -29,6 +30,17 @@ register = template.Library()
 def syntax(uid: str) -> str:
     """Name a transfer syntax shortly."""
     return syntaxes.short_name_of(uid)
+
+
+@register.filter
+def was_lossy(kind: Any) -> bool:
+    """Tell whether data lost information though their transfer syntax loses none.
+
+    Args:
+        kind: a kind of data, with `transfer_syntax` and `lossy`; a dict or an object.
+    """
+    read = kind.__getitem__ if isinstance(kind, dict) else partial(getattr, kind)
+    return read("lossy") is True and syntaxes.is_lossy(str(read("transfer_syntax"))) is False
 
 
 @register.filter

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import PASSWORD, Running, Visitor, answers
 
@@ -118,3 +118,58 @@ def test_a_destination_is_added_and_a_wrong_one_is_told(visitor: Visitor) -> Non
     page.get_by_label("AE title", exact=True).fill("PACS")
     page.get_by_role("button", name="Add").click()
     expect(page.get_by_role("heading", name="From the browser")).to_be_visible()
+
+
+def start_slow_send(visitor: Visitor, name: str) -> None:
+    """Start a send that goes on for a while, and leave its page open."""
+    visitor.go("/sends/new/")
+    folder = visitor.page.locator("main code").nth(1).inner_text()
+    visitor.page.get_by_label("Name", exact=True).fill(name)
+    visitor.page.get_by_label("Folders or files").fill(f"{folder}/test_files")
+    visitor.page.get_by_label("Destination").select_option(label="Demo: slow")
+    visitor.page.get_by_role("button", name="List the files and plan").click()
+    visitor.page.get_by_role("button", name="Start the send").click()
+
+
+def await_swap(page: Page) -> None:
+    """Wait until the live part of a page was exchanged, and what follows that was done."""
+    page.evaluate(
+        "new Promise((done) => document.addEventListener("
+        "'htmx:afterSwap', () => setTimeout(done), { once: true }))"
+    )
+
+
+def test_a_live_page_keeps_the_keyboards_place(visitor: Visitor) -> None:
+    visitor.sign_in("operator")
+    start_slow_send(visitor, "watched by keyboard")
+    cancel = visitor.page.get_by_role("link", name="Cancel…")
+    cancel.focus()
+    await_swap(visitor.page)
+    expect(cancel).to_be_focused()
+    pause = visitor.page.get_by_role("button", name="Pause", exact=True)
+    pause.focus()
+    await_swap(visitor.page)
+    expect(pause).to_be_focused()
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.page.get_by_text("Paused by operator.").first).to_be_visible()
+    visitor.page.get_by_role("link", name="Cancel…").click()
+    visitor.page.get_by_role("button", name="Cancel the send").click()
+    expect(visitor.page.get_by_text("Cancelled").first).to_be_visible()
+
+
+def test_a_form_that_is_clicked_twice_is_sent_once(visitor: Visitor) -> None:
+    visitor.sign_in("operator")
+    visitor.go("/sends/1/again/")
+    visitor.page.get_by_label("Reason").fill("clicked twice")
+    held: list[Route] = []
+    visitor.page.route("**/again/", held.append)
+    box = visitor.page.get_by_role("button", name="Send everything again").bounding_box()
+    assert box is not None
+    place = box["x"] + 5, box["y"] + 5
+    with visitor.page.expect_request("**/again/"):
+        visitor.page.mouse.click(*place)
+    visitor.page.mouse.click(*place)
+    visitor.page.evaluate("new Promise((done) => setTimeout(done))")
+    assert len(held) == 1, "the answer to the first is still awaited"
+    held[0].continue_()
+    expect(visitor.page.get_by_text("clicked twice")).to_be_visible()

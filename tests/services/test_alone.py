@@ -153,12 +153,12 @@ def test_who_waits_for_it_is_told(send: Send, folder: Path) -> None:
     SendBatch.objects.filter(send=urgent).update(priority=URGENT)
     found = waits.waits_for(urgent)
     assert found is not None
-    assert found.reason == "It waits for a free worker."
+    assert found.reason == "No worker has taken it up yet."
     end(first)
     Send.objects.filter(pk=send.pk).update(state=SendState.PAUSED)
     found = waits.waits_for(other)
     assert found is not None
-    assert found.reason == "It waits for a free worker."
+    assert found.reason == "No worker has taken it up yet."
 
 
 def test_who_waits_to_be_tried_alone_is_told(send: Send, folder: Path) -> None:

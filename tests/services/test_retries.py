@@ -838,6 +838,22 @@ def test_a_send_is_sent_again_on_purpose_with_a_reason(
     assert entry.facts["reason"] == "the archive was restored"
 
 
+def test_two_clicks_send_everything_again_only_once(
+    pacs: Destination, profiles: dict[str, Profile], folder: Path
+) -> None:
+    profiles["PACS"] = WORKS
+    send = planned(pacs, folder)
+    engine.work(pacs.pk)
+    send.refresh_from_db()
+    first = again.send_again(send, "anna", "the archive was restored", roots=None)
+    with pytest.raises(WrongState, match=f"again already, as send {first.pk}"):
+        again.send_again(send, "anna", "the archive was restored", roots=None)
+    assert list(Send.objects.filter(again_of=send)) == [first]
+    planner.plan_send(first.pk)
+    engine.work(pacs.pk)
+    assert again.send_again(send, "anna", "restored once more", roots=None).pk != first.pk
+
+
 def test_a_block_for_which_nothing_waits_ends_after_a_day(pacs: Destination, folder: Path) -> None:
     failed_send(pacs, folder)
     engine.tick("test")

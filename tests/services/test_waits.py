@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from sender.models import BatchState, Destination, DestinationPace, Send, SendBatch, SendState
 from sender.negotiation import pacing
-from sender.services import leases, owners, planner, waits
+from sender.services import fairness, leases, owners, planner, waits
 from tests import factories
 from tests.services.test_control import planned, write_studies
 from tests.services.test_sending import order
@@ -35,12 +35,12 @@ def said(send: Send) -> str:
 
 def test_a_send_that_nobody_has_planned_waits_for_a_worker(to: Destination, folder: Path) -> None:
     send = order(to, folder, inline=False)
-    assert said(send) == "It waits for a worker that lists and plans it."
+    assert said(send) == "No worker has begun to list and plan it yet."
     Send.objects.filter(pk=send.pk).update(owner="somebody")
     assert said(send) == ""
     Send.objects.filter(pk=send.pk).update(owner="")
     planner.plan_send(send.pk)
-    assert said(send) == "It waits for a free worker."
+    assert said(send) == "No worker has taken it up yet."
 
 
 def test_a_batch_that_is_due_later_says_when(to: Destination, folder: Path) -> None:
@@ -61,6 +61,19 @@ def test_who_has_the_associations_of_a_destination_is_named(to: Destination, fol
     )
 
 
+def test_a_send_is_not_said_to_wait_for_itself(
+    to: Destination, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = planned(to, folder)
+
+    def begun_meanwhile(_destination: int) -> int:
+        SendBatch.objects.filter(send=send).update(state=BatchState.RUNNING, owner="somebody")
+        return 0
+
+    monkeypatch.setattr(fairness, "free_slots", begun_meanwhile)
+    assert said(send) == ""
+
+
 def test_an_instance_that_is_tried_alone_keeps_others_back(to: Destination, folder: Path) -> None:
     first, second = planned(to, folder), planned(to, folder)
     SendBatch.objects.filter(send=first).update(state=BatchState.RUNNING, is_isolated=True)
@@ -72,7 +85,7 @@ def test_urgent_work_for_another_destination_is_named(to: Destination, folder: P
     urgent = planned(factories.destination("archive"), folder, priority=100)
     assert urgent.priority == 100
     assert said(send) == "An urgent send to archive goes first."
-    assert said(urgent) == "It waits for a free worker."
+    assert said(urgent) == "No worker has taken it up yet."
 
 
 def test_the_share_of_destinations_that_may_not_work_is_named(

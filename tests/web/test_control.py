@@ -271,7 +271,7 @@ def test_a_group_of_failures_is_retried_alone(as_role: SignIn, send: Send) -> No
     assert "retry-some" not in text(as_role("viewer"), f"/sends/{send.pk}/")
     client.post(f"/sends/{send.pk}/retry-some/", {"outcome": "failed", "reason": "odd"})
     assert SendItem.objects.get(outcome="pending").position == 3
-    assert "1 instances are tried again." in text(client, f"/sends/{send.pk}/")
+    assert "1 instance is tried again." in text(client, f"/sends/{send.pk}/")
     client.post(f"/sends/{send.pk}/retry-some/", {"reason": "odd"})
     assert "Nothing in send" in text(client, f"/sends/{send.pk}/")
 
@@ -305,7 +305,7 @@ def test_each_incomplete_study_is_retried_by_its_button(as_role: SignIn, mixed: 
     assert gone.headers["Location"] == address
     assert pending(mixed) == [3]
     page = text(client, address)
-    assert "1 instances are tried again." in page
+    assert "1 instance is tried again." in page
     assert page.count(f'action="/sends/{mixed.pk}/retry-some/"') == 1
 
 
@@ -429,7 +429,7 @@ def test_parked_data_are_offered_and_sent(
     client.post(f"{address}parked/")
     assert "Nothing was chosen." in text(client, address)
     client.post(f"{address}parked/", {"pair": [str(pair.pk)]})
-    assert "1 instances are sent again" in text(client, address)
+    assert "1 instance is sent again" in text(client, address)
     assert SendItem.objects.get(position=1).outcome == "pending"
 
 
@@ -496,7 +496,7 @@ def test_what_cant_be_retried_has_another_remedy(
 
 def test_a_send_that_waits_says_for_what(as_role: SignIn, send: Send) -> None:
     address = f"/sends/{running(send).pk}/progress/"
-    assert "It waits for a free worker." in text(as_role("viewer"), address)
+    assert "No worker has taken it up yet." in text(as_role("viewer"), address)
     due = timezone.now() + timedelta(minutes=3)
     SendBatch.objects.filter(send=send).update(next_attempt_at=due)
     page = text(as_role("viewer"), address)

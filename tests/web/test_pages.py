@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
@@ -474,9 +475,9 @@ def test_a_send_is_retried_and_cancelled_by_post(as_role: SignIn, send: Send) ->
     draft = Send.objects.create(
         destination=send.destination, template_version=send.template_version, requested_by="x"
     )
-    assert "can't be taken back" in text(client, f"/sends/{draft.pk}/cancelling/").replace(
-        "&#x27;", "'"
-    )
+    assert "it can only be sent again later" in text(client, f"/sends/{draft.pk}/cancelling/")
+    Send.objects.filter(pk=send.pk).update(planned_at=F("created_at"), plan={"contexts": 1})
+    assert "it can be taken up again later" in text(client, f"/sends/{send.pk}/cancelling/")
     client.post(f"/sends/{draft.pk}/cancel/")
     draft.refresh_from_db()
     assert draft.state == SendState.CANCELLED

@@ -228,12 +228,15 @@ def test_uploads_can_be_chosen_and_the_new_one_is(
     as_role: SignIn, destination: Destination, settings: Settings, tmp_path: Path
 ) -> None:
     settings.DATA_DIR, settings.SOURCE_ROOTS = tmp_path, None
-    upload = Upload.objects.create(folder="x", name="my study", uploaded_by="a", state="ready")
+    upload = Upload.objects.create(
+        folder="x", name="my study", uploaded_by="anna", state="ready", files=2, bytes=4400
+    )
     Upload.objects.create(folder="y", name="half", uploaded_by="a", state="receiving")
     factories.write_instance(Path(upload.path) / "1.dcm", sop_instance="1.2.1")
     client = as_role("operator")
     page = client.get(f"/sends/new/?upload={upload.pk}").content.decode()
     assert re.search(rf'value="{upload.pk}"[^>]*checked', page)
+    assert "my study: 2 files, 4.4 kB, by anna" in page
     assert "half" not in page
     post(client, destination, uploads=[str(upload.pk)])
     assert Listing.objects.get().sources == [upload.path]
@@ -306,8 +309,50 @@ def test_plans_stand_side_by_side_and_are_started_together(
     assert {send.state for send in Send.objects.all()} == {SendState.QUEUED}
     page = client.get(address).content.decode()
     assert "Start all" not in page
+    assert "data-poll" in page, "it shows how far the sends are"
+    assert client.get(f"{address}progress/").status_code == 200
+    row = page.split("What became of them")[1].split("</tr>")[0]
+    assert len(re.findall("To send", row)) == 2
+    Send.objects.update(state=SendState.PARTIAL)
+    assert client.get(f"{address}progress/").status_code == 286
+    Send.objects.update(state=SendState.QUEUED)
     send_page = client.get(f"/sends/{two[0].pk}/").content.decode()
     assert "All 2 sends of this listing" in send_page
+
+
+def test_what_a_cell_counts_is_of_one_thing(as_role: SignIn, two: list[Send]) -> None:
+    for send in two:
+        planned(send)
+    kind = {
+        "sop_class": "1.2.840.10008.5.1.4.1.1.7", "transfer_syntax": "1.2.840.10008.1.2.1",
+        "travels": "unchanged", "reason": "", "to_send": 1, "bytes": 9600, "studies": 2,
+    }  # fmt: skip
+    plan = two[0].plan | {
+        "kinds": [kind | {"lossy": True, "instances": 3}, kind | {"lossy": False, "instances": 1}]
+    }
+    Send.objects.filter(pk=two[0].pk).update(plan=plan)
+    page = as_role("viewer").get(f"/listings/{two[0].listing_id}/").content.decode()
+    words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert (
+        "Explicit VR LE, once compressed with loss 1 unchanged of 3 instances in 2 studies" in words
+    )
+    assert "Explicit VR LE 1 unchanged 2 studies" in words
+
+
+def test_a_plan_of_what_is_there_already_says_so(as_role: SignIn, two: list[Send]) -> None:
+    send = two[0]
+    planned(send)
+    send.refresh_from_db()
+    assert send.plan["to_send"] == sum(kind["to_send"] for kind in send.plan["kinds"]) > 0
+    client = as_role("viewer")
+    assert "Proposes " in client.get(f"/sends/{send.pk}/").content.decode()
+    Send.objects.filter(pk=send.pk).update(
+        plan=send.plan | {"kinds": [], "to_send": 0}, only_new=True, already_there=5
+    )
+    page = client.get(f"/sends/{send.pk}/").content.decode()
+    assert "Nothing to send: 5 there already." in page
+    assert "no association is opened" in page
+    assert "Proposes " not in page
 
 
 def test_only_planned_drafts_are_started_and_all_can_be_discarded(

@@ -192,6 +192,15 @@ def test_the_list_counts_rows_as_the_page_of_a_send_does(as_role: SignIn, send: 
     assert '<td class="number">–</td>' in text(client, "/sends/")
 
 
+def test_what_was_stored_with_a_warning_is_not_called_not_sent(as_role: SignIn, send: Send) -> None:
+    assert "What was not sent, and why" in text(as_role("viewer"), f"/sends/{send.pk}/")
+    send.items.filter(position=1).update(outcome="warning", status=0xB000, rule="done")
+    send.parts.update(warning=1, failed=2)
+    page = text(as_role("viewer"), f"/sends/{send.pk}/")
+    assert "What was not sent, or stored with a warning" in page
+    assert "What was not sent, and why" not in page
+
+
 def test_what_was_there_already_stays_told(as_role: SignIn, send: Send) -> None:
     page = f"/sends/{send.pk}/"
     Send.objects.update(only_new=True)

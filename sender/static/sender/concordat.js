@@ -67,6 +67,57 @@
     }
   }
 
+  // A form is sent once: a second click while its answer is awaited does nothing.
+  const AWAITED_MS = 10000;
+  const sentForms = new Map();
+  const contentOf = (form) => {
+    const content = new URLSearchParams(new FormData(form));
+    content.delete("csrfmiddlewaretoken"); // another one each time it is drawn
+    return content;
+  };
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post") return;
+    const { name = "", value = "" } = event.submitter || {};
+    const key = [form.action, name, value, form.enctype.startsWith("multipart") ? "" : contentOf(form)].join(" ");
+    if (Date.now() - (sentForms.get(key) || 0) < AWAITED_MS) event.preventDefault();
+    else sentForms.set(key, Date.now());
+  });
+  addEventListener("pageshow", () => sentForms.clear());
+
+  // A live part is not exchanged under a pressed button, and keeps the focus and how far it is scrolled.
+  const PRESSED_MS = 3000;
+  let pressedAt = 0;
+  document.addEventListener("pointerdown", () => { pressedAt = Date.now(); });
+  for (const name of ["pointerup", "pointercancel", "dragend"]) {
+    document.addEventListener(name, () => { pressedAt = 0; });
+  }
+  const likeness = (element) => [
+    element.tagName, element.getAttribute("href"), element.getAttribute("aria-labelledby"),
+    element.form ? `${element.form.getAttribute("action")} ${contentOf(element.form)}` : "",
+  ].join(" ");
+  const focusable = (part) => [...part.querySelectorAll("a[href], button, input, select, summary, [tabindex]")];
+  let kept = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, xhr } = event.detail;
+    if (Date.now() - pressedAt < PRESSED_MS && xhr.status !== 286) event.detail.shouldSwap = false;
+    const focused = document.activeElement;
+    const alike = focusable(target).filter((element) => likeness(element) === likeness(focused));
+    kept = {
+      likeness: target.contains(focused) ? likeness(focused) : "",
+      index: alike.indexOf(focused),
+      scrolled: [...target.querySelectorAll(".scroll")].map((region) => [likeness(region), region.scrollLeft]),
+    };
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (!kept) return;
+    const { target } = event.detail;
+    const scrolled = new Map(kept.scrolled);
+    for (const region of target.querySelectorAll(".scroll")) region.scrollLeft = scrolled.get(likeness(region)) || 0;
+    const alike = focusable(target).filter((element) => likeness(element) === kept.likeness);
+    (alike[kept.index] || alike[0])?.focus({ preventScroll: true });
+  });
+
   // Live pages: pause while hidden, tell when the server does not answer.
   let failures = 0;
   document.addEventListener("htmx:beforeRequest", (event) => {
