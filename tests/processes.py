@@ -38,6 +38,34 @@ def await_true(check: Callable[[], object], what: str, seconds: float = PATIENCE
         time.sleep(0.05)
 
 
+def children_of(pid: int) -> set[int]:
+    """Return the numbers of the processes that one has started, and that run."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+def check_children_end(script: str, *arguments: str) -> None:
+    """Kill a process once it has run a script; the children that it has by then must end soon."""
+    waiting = "\nprint('ready', flush=True)\nimport time; time.sleep(600)\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", script + waiting, *arguments], cwd=ROOT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        orphans = children_of(parent.pid)
+        assert orphans
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    await_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "their end", 20)
+
+
 @dataclass(frozen=True)
 class Site:
     """A data directory, its environment, and what runs with it."""

@@ -10,7 +10,6 @@ from django.db.models import F
 from django.utils import timezone
 
 from sender.models import (
-    AssociationScope,
     ItemCopy,
     ListingEntry,
     Send,
@@ -26,14 +25,9 @@ from sender.negotiation.planning import SendPlan
 from sender.services import delivered, tallies
 from sender.services.inserting import insert_rows
 from sender.services.owners import lease_end
+from sender.services.plan_batches import Batches
 
 PAGE_ROWS = 2000
-BATCH_INSTANCES = 2000
-"""So many instances of several studies travel as one batch; a study is never cut for it."""
-SHARED_INSTANCES = 500
-"""So small batches may be where several associations share a send."""
-SHARES = 4
-"""Batches for each association, at least, where there are enough instances."""
 LONGEST_REASON = 600
 _ITEM = (
     "send_id", "batch_id", "part_id", "file_id", "position", "outcome", "reason",
@@ -71,19 +65,6 @@ class Study(NamedTuple):
     files: int
 
 
-@dataclass(slots=True)
-class OpenBatch:
-    """A batch that more instances may join.
-
-    Attributes:
-        group: study, and series where the destination wants one per association.
-    """
-
-    number: int
-    instances: int
-    group: list[int | None]
-
-
 class Item(NamedTuple):
     """A row to be written."""
 
@@ -100,16 +81,12 @@ class Page:
     Attributes:
         taken: rows that were looked at, whether they are written or the destination has them.
         studies: ids of the studies that the rows belong to.
-        batches: proposal by number of new batches.
-        grown: how many instances batches have now.
     """
 
     taken: int = 0
     items: list[Item] = field(default_factory=list)
     studies: set[int] = field(default_factory=set)
     parts: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    batches: dict[int, int] = field(default_factory=dict)
-    grown: dict[int, int] = field(default_factory=dict)
     already_there: int = 0
 
 
@@ -141,14 +118,8 @@ class PagedPlan:
             if kind in planned.unsendable
         }
         self._kinds = kinds
-        self._scope = send.destination.association_scope
-        self._largest = send.destination.instances_per_association or 0
-        self._most = _most_instances(send)
         self._position = int(cursor.get("position", 0))
-        self._batch_number = int(cursor.get("batch", 0))
-        self._open = {
-            int(proposal): OpenBatch(*facts) for proposal, facts in cursor.get("open", {}).items()
-        }
+        self._batches = Batches(send)
         self._page = Page()
 
     @property
@@ -174,7 +145,12 @@ class PagedPlan:
     def _add(self, study: Study, row: Row) -> None:
         reason = self._reason(row)
         part = (study.uid, row.kind_id)
-        batch = None if reason else self._batch(study, row)
+        batch = None
+        if not reason:
+            proposal = self._proposals[row.kind_id]
+            batch = self._batches.join(
+                proposal, study.study_id, row.series_id, study_files=study.files
+            )
         counts = self._page.parts[part]
         counts[_UNSENDABLE if reason else _PENDING] += 1
         counts["bytes"] += row.size
@@ -188,34 +164,6 @@ class PagedPlan:
             return row.reason
         return self._reasons.get(row.kind_id, "")
 
-    def _batch(self, study: Study, row: Row) -> int:
-        """Return the number of the batch in which a row travels, a new one if it fits in none.
-
-        A study is cut only where the destination limits the instances of an association.
-        """
-        proposal = self._proposals[row.kind_id]
-        of_series = row.series_id if self._scope == AssociationScope.SERIES else None
-        group = [study.study_id, of_series]
-        batch = self._open.get(proposal)
-        if batch is None or not self._fits(batch, group, study.files):
-            self._batch_number += 1
-            batch = OpenBatch(self._batch_number, 0, group)
-            self._open[proposal] = batch
-            self._page.batches[batch.number] = proposal
-        batch.group = group
-        batch.instances += 1
-        self._page.grown[batch.number] = batch.instances
-        return batch.number
-
-    def _fits(self, batch: OpenBatch, group: list[int | None], study_files: int) -> bool:
-        if self._largest and batch.instances >= self._largest:
-            return False
-        if batch.group == group:
-            return True
-        if self._scope != AssociationScope.STUDIES:
-            return False
-        return batch.instances + study_files <= min(self._most, self._largest or self._most)
-
     def write(self, progress: Sequence[int | None]) -> None:
         """Write the page and how far the planner is, in one transaction.
 
@@ -226,9 +174,7 @@ class PagedPlan:
         cursor = {
             "progress": list(progress),
             "position": self._position + len(page.items),
-            "batch": self._batch_number,
-            "open": {p: [b.number, b.instances, b.group] for p, b in self._open.items()},
-        }
+        } | self._batches.cursor()
         with transaction.atomic():
             batches = self._write_batches()
             parts = self._write_parts()
@@ -244,10 +190,11 @@ class PagedPlan:
                 raise Lost
         self._position += len(page.items)
         self._page = Page()
+        self._batches.turn_page()
 
     def _write_batches(self) -> dict[int, int]:
         """Write new batches, let others grow; return the ids of all that the page needs."""
-        page, send, now = self._page, self._send, timezone.now()
+        batches, send, now = self._batches, self._send, timezone.now()
         made = SendBatch.objects.bulk_create(
             [
                 SendBatch(
@@ -255,21 +202,21 @@ class PagedPlan:
                     number=number,
                     destination=send.destination,
                     definition_list_id=self._lists[proposal],
-                    instances=page.grown[number],
+                    instances=batches.grown[number],
                     priority=send.priority,
                     next_attempt_at=now,
                 )
-                for number, proposal in page.batches.items()
+                for number, proposal in batches.new.items()
             ],
             batch_size=500,
         )
         ids = {batch.number: batch.pk for batch in made}
-        older = set(page.grown) - set(ids)
+        older = set(batches.grown) - set(ids)
         for number, batch_id in SendBatch.objects.filter(send=send, number__in=older).values_list(
             "number", "id"
         ):
             ids[number] = batch_id
-            SendBatch.objects.filter(pk=batch_id).update(instances=page.grown[number])
+            SendBatch.objects.filter(pk=batch_id).update(instances=batches.grown[number])
         return ids
 
     def _write_parts(self) -> dict[tuple[str, int], int]:
@@ -349,15 +296,3 @@ class PagedPlan:
         insert_rows(
             ItemCopy, ("item_id", "file_id"), [(items[first], file) for first, file in found]
         )
-
-
-def _most_instances(send: Send) -> int:
-    """Return how many instances of several studies make a batch full.
-
-    One association gains nothing by many batches; several need some each, lest one goes on alone.
-    """
-    associations = send.destination.max_associations
-    if associations == 1 or send.listing is None:
-        return BATCH_INSTANCES
-    share = send.listing.files // (associations * SHARES)
-    return min(BATCH_INSTANCES, max(SHARED_INSTANCES, share))

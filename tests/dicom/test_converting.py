@@ -1,7 +1,6 @@
 """Conversions in children: asked for ahead, bounded, and a fault is one instance's reason."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +17,7 @@ from sender.dicom.spool import SpoolFailed
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import ScannedInstance
 from tests import factories
-from tests.dicom.test_scanning import children_of
-from tests.processes import ROOT, await_true
+from tests.processes import await_true, check_children_end, children_of
 
 pytestmark = pytest.mark.slow
 ILE, ELE = syntaxes.IMPLICIT_VR_LE, syntaxes.EXPLICIT_VR_LE
@@ -208,26 +206,14 @@ def test_what_killed_processes_left_is_removed(folder: Path) -> None:
 
 def test_children_end_with_a_parent_that_is_killed(folder: Path, tmp_path: Path) -> None:
     write(tmp_path / "x.dcm")
-    script = (
-        "import sys, time\n"
+    check_children_end(
+        "import sys\n"
         "from sender.dicom import files, converting\n"
         "found = files.scan(sys.argv[2], relative_path='x')\n"
         "converter = converting.Converter(folder=sys.argv[1])\n"
-        "converter.result(converter.submit(found, '1.2.840.10008.1.2.1'))\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(600)\n"
+        "converter.result(converter.submit(found, '1.2.840.10008.1.2.1'))\n",
+        str(folder),
+        str(tmp_path / "x.dcm"),
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(folder), str(tmp_path / "x.dcm")],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-    ) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"ready\n"
-        orphans = children_of(parent.pid)
-        assert orphans
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-    await_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "their end", 20)
     Converter(folder=str(folder)).close()
     assert os.listdir(folder) == []

@@ -1,9 +1,6 @@
 """Many files at once: every entry once, in order, whatever happens to those who scan."""
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +14,7 @@ from sender.dicom.scanning import Scanner, scan_many
 from sender.negotiation import syntaxes
 from sender.negotiation.instances import ScannedInstance, Unreadable
 from tests import factories
-from tests.processes import PATIENCE_SECONDS, ROOT, await_true
+from tests.processes import PATIENCE_SECONDS, check_children_end, children_of
 
 COUNT = 60
 
@@ -113,18 +110,6 @@ def test_a_child_that_dies_costs_the_entry_that_killed_it_only(
     assert found == {one.relative_path: one for one in alone(folder) if one.relative_path in found}
 
 
-def children_of(pid: int) -> set[int]:
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.add(int(stat.parent.name))
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("_early_help")
 def test_who_stops_reading_leaves_no_child_behind(folder: Path) -> None:
@@ -139,45 +124,18 @@ def test_who_stops_reading_leaves_no_child_behind(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_children_end_with_a_parent_that_is_killed(folder: Path) -> None:
-    script = (
-        "import sys, time\n"
-        "from sender.dicom import files, scanning\n"
-        "crew = scanning._Crew(frozenset(), 2)\n"
-        "crew.start()\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(600)\n"
+    check_children_end(
+        "from sender.dicom import scanning\ncrew = scanning._Crew(frozenset(), 2)\ncrew.start()\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)], cwd=ROOT, stdout=subprocess.PIPE
-    ) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"ready\n"
-        orphans = children_of(parent.pid)
-        assert orphans
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-    await_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "their end", 20)
 
 
 @pytest.mark.slow
 def test_a_child_in_the_midst_of_its_work_ends_with_a_parent_that_is_killed() -> None:
-    script = (
-        "import time\n"
+    check_children_end(
         "from sender.dicom.children import Child\n"
         "child = Child('tests.dicom.silent_child')\n"
         "child.submit(b'anything')\n"
-        "print(child.pid, flush=True)\n"
-        "time.sleep(600)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE
-    ) as parent:
-        assert parent.stdout is not None
-        orphan = Path(f"/proc/{int(parent.stdout.readline())}")
-        assert orphan.exists()
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-    await_true(lambda: not orphan.exists(), "its end", 20)
 
 
 def test_what_is_deflated_is_inflated_beside_the_rest_and_stays_in_its_place(

@@ -12,6 +12,7 @@ from pydoc import locate
 from django.db import connection
 from django_q.models import OrmQ
 
+from sender.models import Send
 from sender.services import engine
 
 PATIENCE_SECONDS = 20.0
@@ -41,6 +42,14 @@ def background(*, workers: int = 2) -> Iterator[None]:
     assert not any(thread.is_alive() for thread in threads), "a worker did not come back"
     if faults:
         raise faults[0]
+
+
+def run_inline(send_id: int) -> None:
+    """Send a planned send in this thread, as a command would, and give the connection back."""
+    try:
+        engine.run_inline(Send.objects.get(pk=send_id))
+    finally:
+        connection.close()
 
 
 def _run(task: Callable[[], None], ended: threading.Event, faults: list[BaseException]) -> None:

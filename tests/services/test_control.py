@@ -47,7 +47,7 @@ from sender.services.sending import WrongState
 from tests import factories
 from tests.processes import await_true
 from tests.scripted_acceptor import Conversation, acceptor
-from tests.services.background import background
+from tests.services.background import background, run_inline
 from tests.services.test_sending import at, order, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
@@ -408,7 +408,7 @@ def test_a_pause_ends_an_inline_send_that_is_under_way(store: Store, folder: Pat
     to = slow(store)
     send = order(to, folder)
     planner.plan_send(send.pk)
-    thread = threading.Thread(target=_run_inline, args=(send.pk,))
+    thread = threading.Thread(target=run_inline, args=(send.pk,))
     thread.start()
     await_first(store)
     holds.pause(to, reason="disk change", until=None, actor="anna")
@@ -417,15 +417,6 @@ def test_a_pause_ends_an_inline_send_that_is_under_way(store: Store, folder: Pat
     assert state_of(send) == SendState.PARTIAL
     assert outcomes(send)["sent"] == len(store.stored) < 12
     assert set(outcomes(send)) == {"sent", "failed"}
-
-
-def _run_inline(send_id: int) -> None:
-    from django.db import connection
-
-    try:
-        engine.run_inline(Send.objects.get(pk=send_id))
-    finally:
-        connection.close()
 
 
 @pytest.mark.slow

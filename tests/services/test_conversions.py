@@ -16,8 +16,7 @@ from sender.models import Destination, SendState
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import associating, engine, sending, transfer
 from tests import factories
-from tests.dicom.test_scanning import children_of
-from tests.processes import await_true
+from tests.processes import await_true, children_of
 from tests.services.background import background
 from tests.services.test_control import planned, state_of
 from tests.services.test_parked import written

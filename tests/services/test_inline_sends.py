@@ -1,6 +1,6 @@
 """An inline send is its process's while that lives; then it goes on in the background."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,12 +24,6 @@ LEFT = (
     "The command that ran it ended before it was through: "
     "what was left is for the background sender."
 )
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver(port=0) as running:
-        yield running
 
 
 @pytest.fixture

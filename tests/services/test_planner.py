@@ -36,6 +36,7 @@ from sender.services import (
     engine,
     forgetting,
     listing,
+    plan_batches,
     plan_pages,
     plan_rows,
     planner,
@@ -185,11 +186,11 @@ def test_batches_are_cut_as_the_destination_wants_associations(
 def test_a_study_is_not_cut_where_the_destination_sets_no_limit(
     folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_pages, "BATCH_INSTANCES", 4)
+    monkeypatch.setattr(plan_batches, "BATCH_INSTANCES", 4)
     assert [len(batch) for batch in batches(planned(folder))] == [3, 3, 3]
-    monkeypatch.setattr(plan_pages, "BATCH_INSTANCES", 2)
+    monkeypatch.setattr(plan_batches, "BATCH_INSTANCES", 2)
     assert [len(batch) for batch in batches(planned(folder))] == [3, 3, 3]
-    monkeypatch.setattr(plan_pages, "BATCH_INSTANCES", 6)
+    monkeypatch.setattr(plan_batches, "BATCH_INSTANCES", 6)
     assert [len(batch) for batch in batches(planned(folder))] == [6, 3]
 
 
@@ -201,8 +202,8 @@ def test_several_associations_get_some_batches_each(
     issued: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plan_pages, "SHARED_INSTANCES", 2)
-    monkeypatch.setattr(plan_pages, "SHARES", 2 / 3)
+    monkeypatch.setattr(plan_batches, "SHARED_INSTANCES", 2)
+    monkeypatch.setattr(plan_batches, "SHARES", 2 / 3)
     to = factories.destination(max_associations=associations)
     assert [len(batch) for batch in batches(planned(folder, to=to))] == expected
 
@@ -845,7 +846,7 @@ def test_few_new_instances_of_many_studies_travel_together(
     folder: Path, issued: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to = factories.destination()
-    monkeypatch.setattr(plan_pages, "BATCH_INSTANCES", 4)
+    monkeypatch.setattr(plan_batches, "BATCH_INSTANCES", 4)
     deliver(planned(folder, to=to))
     for number in range(3):
         factories.write_instance(

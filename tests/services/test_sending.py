@@ -29,6 +29,7 @@ from sender.services.sending import SendOrder, WrongState
 from sender.services.vigil import ENDED
 from tests import factories
 from tests.processes import free_port
+from tests.services.background import run_inline
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -240,7 +241,7 @@ def test_cancelling_leaves_what_was_sent_and_cancels_the_rest(folder: Path) -> N
     with Receiver(port=0, profiles=slow) as receiver:
         send = order(at(receiver, ae_title="SLOW", max_associations=1), folder)
         planner.plan_send(send.pk)
-        thread = threading.Thread(target=_run_and_close, args=(send.pk,))
+        thread = threading.Thread(target=run_inline, args=(send.pk,))
         thread.start()
         _await_association()
         sending.cancel_send(send, "test")
@@ -253,15 +254,6 @@ def test_cancelling_leaves_what_was_sent_and_cancels_the_rest(folder: Path) -> N
     assert found["cancelled"] >= 1
     assert set(found) <= {"sent", "cancelled", "unknown"}
     assert sum(found.values()) == 6
-
-
-def _run_and_close(send_id: int) -> None:
-    from django.db import connection
-
-    try:
-        engine.run_inline(Send.objects.get(pk=send_id))
-    finally:
-        connection.close()
 
 
 def _await_association() -> None:
