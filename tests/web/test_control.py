@@ -491,7 +491,7 @@ def test_what_cant_be_retried_has_another_remedy(
     odd.update(outcome=outcome, reason=reason, batch=None)
     page = text(as_role("operator"), f"/sends/{send.pk}/")
     assert remedy in page
-    assert page.count("Retry <span") == 2, "the busy ones, and their kind of data"
+    assert page.count("Retry</span> <span") == 2, "the busy ones, and their kind of data"
 
 
 def test_a_send_that_waits_says_for_what(as_role: SignIn, send: Send) -> None:
