@@ -7,7 +7,7 @@ vigil.py; batches and attempts are taken back by the tick alone.
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
@@ -21,9 +21,9 @@ from sender.models import (
     SendBatch,
 )
 from sender.models.sends import URGENT
-from sender.services import gate, limits, trials
+from sender.services import clock, gate, limits, trials
 from sender.services.locks import lock_destination_row
-from sender.services.owners import lease_end
+from sender.services.owners import LEASE_SECONDS, lease_end
 from sender.services.vigil import ENDED, STILL_SECONDS, WATCH
 
 SLOT_WAIT_SECONDS = 10
@@ -59,8 +59,8 @@ def claim_slot(
     """Take a free slot of the destination; None if all that may be used now are held.
 
     Args:
-        in_a_hurry: take slots too whose lease is over by the clock, if their holder gave no sign
-            of life for a while: for those who can't wait for the tick.
+        in_a_hurry: take slots too whose lease is over by the clock that hosts share, if their
+            holder gave no sign of life for a while: for those who can't wait for the tick.
     """
     allowed = limits.associations_now(destination.pk, timezone.now())
     candidates = DestinationSlot.objects.filter(destination=destination, number__lte=allowed)
@@ -71,7 +71,7 @@ def claim_slot(
         if slot_id not in over:
             continue
         free = DestinationSlot.objects.filter(id=slot_id, fence=fence, lease_until=until)
-        if free.update(owner=owner, fence=fence + 1, lease_until=lease_end()):
+        if free.update(owner=owner, fence=fence + 1, lease_until=_slot_end()):
             return SlotLease(slot_id, fence + 1, number)
     return None
 
@@ -85,7 +85,7 @@ def _over(
     """Return the slots whose lease is over."""
     over = WATCH.over(f"slots of {destination.pk}", watched)
     if in_a_hurry:
-        now = timezone.now()
+        now = clock.shared_now()
         late = [(slot_id, until) for slot_id, until in watched if until is None or until < now]
         over |= WATCH.over(f"late slots of {destination.pk}", late, after=STILL_SECONDS)
     return over
@@ -104,7 +104,12 @@ def await_slot(destination: Destination, owner: str, *, seconds: float) -> SlotL
 def extend_slot(slot: SlotLease) -> bool:
     """Hold the slot longer; False if somebody else has it now."""
     held = DestinationSlot.objects.filter(id=slot.slot_id, fence=slot.fence, lease_until__gt=ENDED)
-    return held.update(lease_until=lease_end()) == 1
+    return held.update(lease_until=_slot_end()) == 1
+
+
+def _slot_end() -> datetime:
+    """Return until when a slot is held that is taken or extended now, for those in a hurry."""
+    return clock.shared_now() + timedelta(seconds=LEASE_SECONDS)
 
 
 def claim_batch(

@@ -16,6 +16,7 @@ from sender.models import (
     SendBatch,
 )
 from sender.negotiation.outcomes import InstanceOutcome, StoreOutcome
+from sender.services import clock as clocks
 from sender.services import engine, leases, planner, recording, recovery, vigil
 from sender.services.owners import LEASE_SECONDS
 from sender.services.vigil import ENDED, STILL_SECONDS, Vigil
@@ -85,8 +86,10 @@ def send(tmp_path: Path, live_db: None) -> Send:
 
 def step(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
     """Put the clock on the wall forward or back."""
-    real = timezone.now
+    real, shared = timezone.now, clocks.shared_now
     monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(hours=hours))
+    if abs(shared() - real()) < timedelta(minutes=1):  # with SQLite it follows by itself
+        monkeypatch.setattr(clocks, "shared_now", lambda: shared() + timedelta(hours=hours))
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -188,6 +191,21 @@ def test_who_is_in_a_hurry_takes_what_is_over_and_still_for_a_while(
     assert leases.claim_slot(to, "other", in_a_hurry=True) is None
     clock.seconds += 1
     assert leases.claim_slot(to, "other", in_a_hurry=True) is not None
+
+
+def test_nobody_is_in_such_a_hurry_that_a_host_with_a_wrong_clock_loses_its_slot(
+    send: Send, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = timezone.now
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(clocks, "shared_now", real)
+        elsewhere.setattr(timezone, "now", lambda: real() - timedelta(minutes=3))
+        slot = leases.claim_slot(send.destination, "elsewhere:1")
+        assert slot is not None
+        assert leases.extend_slot(slot)
+    assert leases.claim_slot(send.destination, "other", in_a_hurry=True) is None
+    clock.seconds += STILL_SECONDS
+    assert leases.claim_slot(send.destination, "other", in_a_hurry=True) is None
 
 
 def test_nobody_is_in_such_a_hurry_that_a_lease_in_force_is_taken(send: Send, clock: Clock) -> None:
