@@ -29,7 +29,7 @@ def pause_send(send: Send, actor: str, reason: str = "") -> None:
         pausable = Send.objects.filter(pk=send.pk, state__in=PAUSABLE, control="")
         if not pausable.update(control="pause", detail=said[:400]):
             send.refresh_from_db()
-            raise WrongState(f"Send {send.pk} is {_state(send)}: it can't be paused.")
+            raise WrongState(f"Send {send.pk} {_standing(send)}: it can't be paused.")
         sending.move_send(send.pk, SendState.PAUSED, before=(SendState.QUEUED, SendState.RUNNING))
         _write(send, actor, "pause", {"reason": reason} if reason.strip() else {})
     sending.finish_if_done(send.pk)
@@ -46,7 +46,7 @@ def resume_send(send: Send, actor: str) -> None:
         paused = Send.objects.filter(pk=send.pk, control="pause")
         if not paused.update(control="", detail="", inline=False):
             send.refresh_from_db()
-            raise WrongState(f"Send {send.pk} is {_state(send)}, not paused.")
+            raise WrongState(f"Send {send.pk} {_standing(send)}, and is not paused.")
         sending.move_send(send.pk, SendState.QUEUED, before=(SendState.PAUSED,))
         _write(send, actor, "resume", {})
         tickets.issue_work(send.destination_id)
@@ -109,10 +109,14 @@ def override_window(target: Send | Destination, actor: str, until: datetime) -> 
     target.refresh_from_db()
 
 
-def _state(send: Send) -> str:
+def _standing(send: Send) -> str:
+    """Say of a send what it is in now, for the middle of a sentence."""
+    if send.is_ended:
+        return f"has ended ({send.get_state_display().lower()})"
     if send.control == "cancel":
-        return "being cancelled"
-    return "paused" if send.control == "pause" else send.get_state_display().lower()
+        return "is being cancelled"
+    state = "paused" if send.control == "pause" else send.get_state_display().lower()
+    return "is a draft" if send.state == SendState.DRAFT else f"is {state}"
 
 
 def _write(send: Send, actor: str, verb: str, facts: dict[str, object]) -> None:

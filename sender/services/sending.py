@@ -205,7 +205,7 @@ def start_send(send: Send, actor: str) -> None:
     with transaction.atomic():
         send.refresh_from_db()
         if send.state != SendState.DRAFT:
-            raise WrongState(f"Send {send.pk} is {send.get_state_display().lower()} already.")
+            raise WrongState(f"Send {send.pk} is no draft any more.")
         if send.planned_at is None:
             raise WrongState(f"The plan of send {send.pk} is not ready yet.")
         if not move_send(send.pk, SendState.QUEUED, before=(SendState.DRAFT,)):

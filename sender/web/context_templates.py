@@ -26,6 +26,7 @@ from sender.negotiation.rules import (
 from sender.services.templates import BuiltIn, save_version
 from sender.web.access import needs
 from sender.web.context_forms import ContextFormSet, TemplateForm, document_of, rows_of
+from sender.web.numbers import number_in
 from sender.web.problems import given_to
 
 LARGEST_FILE_BYTES = 1 << 20
@@ -145,7 +146,7 @@ def _edit(
 def _with_another_row(request: HttpRequest) -> Any:
     data = request.POST.copy()
     total = data.get("contexts-TOTAL_FORMS", "0")
-    data["contexts-TOTAL_FORMS"] = str(min(int(total) if total.isdecimal() else 0, 127) + 1)
+    data["contexts-TOTAL_FORMS"] = str(min(number_in(total) or 0, 127) + 1)
     return data
 
 

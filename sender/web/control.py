@@ -22,6 +22,7 @@ from sender.services.again import Subset
 from sender.services.holds import InvalidHold
 from sender.services.sending import InvalidSource, WrongState
 from sender.web.access import needs
+from sender.web.numbers import number_in
 from sender.web.people import safe_next
 from sender.web.tags import counted
 
@@ -161,7 +162,7 @@ def _override(request: HttpRequest, target: Send | Destination) -> None:
 def destination_parked(request: HttpRequest, number: int) -> HttpResponse:
     """Send data that wait for a fix."""
     found = get_object_or_404(Destination, pk=number)
-    chosen = [int(text) for text in request.POST.getlist("pair") if text.isdecimal()]
+    chosen = [pair for pair in map(number_in, request.POST.getlist("pair")) if pair is not None]
     pairs = ParkedPair.objects.filter(destination=found, pk__in=chosen)
     if not pairs:
         messages.error(request, NOTHING_CHOSEN)
@@ -301,7 +302,7 @@ def send_pick(request: HttpRequest, number: int) -> HttpResponse:
     """Send one of the files of a conflict."""
     item = request.POST.get("item", "")
     try:
-        made = again.pick(_find(number), int(item) if item.isdecimal() else 0, _actor(request))
+        made = again.pick(_find(number), number_in(item) or 0, _actor(request))
     except (WrongState, InvalidSource) as error:
         messages.error(request, str(error))
         return redirect("send", number)

@@ -16,6 +16,7 @@ from sender.negotiation.rules import STARTER
 from sender.web import attention, charts
 from sender.web.access import needs
 from sender.web.exports import csv_response
+from sender.web.numbers import number_in
 
 PERIODS = (7, 30, 90)
 MOST_STRIPS = 12
@@ -55,7 +56,7 @@ def read_choice(parameters: QueryDict) -> Choice:
         ignored.append(f"period {days[:20]}")
         days = "30"
     number = parameters.get("destination", "")
-    destination = Destination.objects.filter(pk=number).first() if number.isdecimal() else None
+    destination = Destination.objects.filter(pk=number_in(number) or 0).first()
     if number and destination is None:
         ignored.append(f"destination {number[:20]}")
     uid = parameters.get("abstract_syntax", "")[:64]

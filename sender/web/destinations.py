@@ -27,6 +27,7 @@ from sender.services.destinations import (
 )
 from sender.web.access import needs
 from sender.web.control import OverrideForm
+from sender.web.numbers import number_in
 from sender.web.problems import given_to, readable, tell
 
 PER_PAGE = 50
@@ -227,9 +228,7 @@ def destination_negotiate(request: HttpRequest, number: int) -> HttpResponse:
     """Have the sender propose a template to a destination, without data."""
     found = get_object_or_404(Destination, pk=number)
     template_id = request.POST.get("template", "")
-    template = get_object_or_404(
-        ContextTemplate, pk=int(template_id) if template_id.isdecimal() else 0
-    )
+    template = get_object_or_404(ContextTemplate, pk=number_in(template_id))
     try:
         enquiry = enquiries.request_negotiation(
             found, template.newest, requested_by=request.user.get_username()

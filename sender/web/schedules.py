@@ -22,6 +22,7 @@ from sender.services.schedule_facts import IS_PAST, InvalidSchedule
 from sender.services.sending import WrongState
 from sender.web import schedule_words as words
 from sender.web.access import may, needs
+from sender.web.numbers import number_in
 from sender.web.schedule_forms import (
     EXAMPLES,
     PRIORITY_CHOICES,
@@ -203,7 +204,7 @@ def _as_written(request: HttpRequest) -> dict[str, Any]:
 def _rows_as_written(request: HttpRequest) -> Any:
     data = request.POST.copy()
     total = data.get("targets-TOTAL_FORMS", "0")
-    count = min(int(total), 99) if total.isdecimal() else 0
+    count = min(number_in(total) or 0, 99)
     data["targets-TOTAL_FORMS"] = str(count + ("add_row" in data))
     return data
 

@@ -19,6 +19,7 @@ from sender.models import (
     TransferSyntax,
 )
 from sender.web.access import may, needs
+from sender.web.numbers import number_in
 
 MOST = 20
 
@@ -52,9 +53,9 @@ def _find(text: str, *, with_identifiers: bool) -> list[Hit]:
 
 
 def _by_number(text: str) -> list[Hit]:
-    if not text.isdecimal() or len(text) > 18:
+    number = number_in(text)
+    if number is None:
         return []
-    number = int(text)
     hits = [
         Hit("Send", str(send), reverse("send", args=[number]))
         for send in Send.objects.filter(pk=number)

@@ -17,6 +17,7 @@ from sender.negotiation.selection import InvalidSelection
 from sender.services import expectations, sending
 from sender.services.installation import site_zone
 from sender.web.access import needs
+from sender.web.numbers import number_in
 from sender.web.send_parts import MannerForm, SourcesForm
 from sender.web.send_rules import RulesForm
 
@@ -74,7 +75,7 @@ def _targets(rows: list[TargetRow]) -> list[Target]:
 
 
 def _by_key(rows: Any, key: str) -> Any:
-    return rows.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 18 else None
+    return rows.filter(pk=number_in(key)).first()
 
 
 class Parts(NamedTuple):
@@ -88,7 +89,7 @@ class Parts(NamedTuple):
 @needs("operate")
 def send_new(request: HttpRequest) -> HttpResponse:
     """Order sends: they become drafts whose plans are shown before anything leaves."""
-    chosen = [int(key) for key in request.GET.getlist("upload") if key.isdecimal()]
+    chosen = [key for key in map(number_in, request.GET.getlist("upload")) if key is not None]
     if request.method != "POST":
         return _page(request, _empty({"uploads": chosen}, chosen), _target_rows(request.GET))
     rows = _target_rows(request.POST)

@@ -20,6 +20,7 @@ from sender.web.access import may, needs
 from sender.web.control import OverrideForm
 from sender.web.exports import csv_response
 from sender.web.listings import findings_of
+from sender.web.numbers import number_in
 from sender.web.words import INSTANCES, say_nothing_to_send
 
 PER_PAGE = 50
@@ -205,8 +206,8 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
         wanted = wanted.filter(outcome=outcome)
     if reason:
         wanted = wanted.filter(reason=reason)
-    if after.isdecimal():
-        wanted = wanted.filter(position__gt=int(after))
+    if (position := number_in(after)) is not None:
+        wanted = wanted.filter(position__gt=position)
     wanted = wanted.select_related("sent_as", "file__folder", "part__kind", "send__listing")
     rows = list(wanted[: PER_PAGE + 1])
     statuses = {row.pk: row.status for row in rows[:PER_PAGE]}

@@ -581,3 +581,40 @@ def test_a_picked_file_outside_the_allowed_roots_is_refused(as_role: SignIn, sen
     answer = as_role("operator").post(f"/sends/{send.pk}/pick/", {"item": item.pk}, follow=True)
     assert item.file.path in answer.content.decode()
     assert not Send.objects.filter(again_of=send).exists()
+
+
+HUGE = "9" * 30
+
+
+@pytest.mark.parametrize("number", [HUGE, "9" * 5000, "-1", "none"])
+def test_a_number_that_no_row_can_have_is_no_error_of_ours(
+    number: str, as_role: SignIn, send: Send
+) -> None:
+    client = as_role("operator")
+    destination = f"/destinations/{send.destination_id}"
+    for address in (
+        f"/sends/new/?upload={number}", f"/sends/{send.pk}/instances/?after={number}",
+        f"/?destination={number}", f"/search/?q={number[:128]}",
+    ):  # fmt: skip
+        assert client.get(address).status_code == 200, address
+    answers = {
+        client.post(f"{destination}/parked/", {"pair": [number]}).status_code,
+        client.post(f"{destination}/negotiate/", {"template": number}).status_code,
+        client.post(f"/sends/{send.pk}/pick/", {"item": number}).status_code,
+        client.post("/sends/new/", {"destination": number, "template": number}).status_code,
+    }
+    assert answers <= {200, 302, 404}
+
+
+def test_what_an_ended_send_can_not_do_is_said_in_whole_sentences(
+    as_role: SignIn, send: Send
+) -> None:
+    Send.objects.filter(pk=send.pk).update(state=SendState.SUCCEEDED)
+    client = as_role("operator")
+    for verb, said in (
+        ("start", f"Send {send.pk} is no draft any more."),
+        ("pause", f"Send {send.pk} has ended (succeeded): it can't be paused."),
+        ("resume", f"Send {send.pk} has ended (succeeded), and is not paused."),
+    ):
+        client.post(f"/sends/{send.pk}/{verb}/")
+        assert said in text(client, f"/sends/{send.pk}/").replace("&#x27;", "'")
