@@ -133,6 +133,8 @@ def _own_words(stored: str, wanted: str) -> Iterator[None]:
     except MemoryError as error:
         raise ConversionFailed(f"{what}: it needs more memory than there is") from error
     except Exception as error:  # pydicom raises what it likes over broken elements
+        if isinstance(error, OSError) and error.errno:  # the system's own; decoders give no number
+            raise SourceUnusable(f"the file can't be read: {say_cause(error)}") from error
         raise ConversionFailed(
             f"{what}: its elements can't be read ({type(error).__name__})"
         ) from error

@@ -1,5 +1,6 @@
 """Conversion keeps every element and every pixel, or refuses."""
 
+import errno
 import os
 import struct
 import tracemalloc
@@ -22,7 +23,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels import pixel_array
 from pydicom.uid import UID
 
-from sender.dicom import encoding, pixels, rewriting
+from sender.dicom import encoding, pixels, reading, rewriting
 from sender.dicom.encoding import (
     ConversionFailed,
     EncodedDataset,
@@ -521,6 +522,16 @@ class TestMovingSource:
 
         monkeypatch.setattr(encoding, "rewrite", rewrite_slowly)
         with pytest.raises(SourceUnusable, match="changed after it was listed"):
+            convert(instance, ELE)
+
+    def test_a_disk_that_fails_says_nothing_of_its_data(
+        self, instance: ScannedInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*arguments: Any) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(reading, "read_at", fail)
+        with pytest.raises(SourceUnusable, match="the file can't be read: input/output error"):
             convert(instance, ELE)
 
 
