@@ -10,7 +10,17 @@ from django.utils import timezone
 from sender.dicom.acceptor import Receiver
 from sender.models import BatchState, Send, SendBatch, SendState
 from sender.models.sends import URGENT
-from sender.services import control, engine, fairness, gate, leases, sending, transfer, waits
+from sender.services import (
+    control,
+    engine,
+    fairness,
+    gate,
+    leases,
+    sending,
+    settling,
+    transfer,
+    waits,
+)
 from sender.services.gate import ALONE_PATIENCE, By
 from tests import factories
 from tests.services.test_control import NEVER_NOW, planned, split_by_study, write_studies
@@ -185,7 +195,7 @@ def test_what_must_be_alone_takes_turns_with_the_others(
         is_isolated=True, priority=-1, next_attempt_at=long_ago()
     )
     order: list[int] = []
-    real = transfer.settle_batch
+    real = settling.settle_batch
 
     def noted(batch: SendBatch, *arguments: Any, **more: Any) -> None:
         order.append(batch.number)
