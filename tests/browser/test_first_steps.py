@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import PASSWORD, Running, Visitor, answers
 
@@ -157,19 +157,21 @@ def test_a_live_page_keeps_the_keyboards_place(visitor: Visitor) -> None:
     expect(visitor.page.get_by_text("Cancelled").first).to_be_visible()
 
 
+CLICK_TWICE = """(button) => {
+  let sent = 0;
+  document.addEventListener("submit", (event) => {
+    if (!event.defaultPrevented) sent += 1;
+    event.preventDefault();
+  });
+  button.click();
+  button.click();
+  return sent;
+}"""
+
+
 def test_a_form_that_is_clicked_twice_is_sent_once(visitor: Visitor) -> None:
     visitor.sign_in("operator")
     visitor.go("/sends/1/again/")
     visitor.page.get_by_label("Reason").fill("clicked twice")
-    held: list[Route] = []
-    visitor.page.route("**/again/", held.append)
-    box = visitor.page.get_by_role("button", name="Send everything again").bounding_box()
-    assert box is not None
-    place = box["x"] + 5, box["y"] + 5
-    with visitor.page.expect_request("**/again/"):
-        visitor.page.mouse.click(*place)
-    visitor.page.mouse.click(*place)
-    visitor.page.evaluate("new Promise((done) => setTimeout(done))")
-    assert len(held) == 1, "the answer to the first is still awaited"
-    held[0].continue_()
-    expect(visitor.page.get_by_text("clicked twice")).to_be_visible()
+    button = visitor.page.get_by_role("button", name="Send everything again")
+    assert button.evaluate(CLICK_TWICE) == 1

@@ -68,6 +68,7 @@ def test_the_dashboard_counts_what_was_answered(as_role: SignIn, recorded: Assoc
     assert "<strong>66.7 %</strong><p>2 of 3 decided</p>" in page
     assert 'data-series="1"' in page
     assert "Show as table" in page
+    assert "associations answered, last 30 days" in page
 
 
 def test_a_point_of_the_chart_leads_to_just_its_associations(
