@@ -34,7 +34,7 @@ from sender.models.history import (
     Trigger,
     UnmatchedResult,
 )
-from sender.models.lookups import Among
+from sender.models.lookups import Among, IsNow
 from sender.models.rights import ROLES, Right
 from sender.models.rollups import (
     DefinitionListSyntax,
@@ -109,6 +109,7 @@ __all__ = [
     "HoldKind",
     "Installation",
     "InstanceAttempt",
+    "IsNow",
     "ItemCopy",
     "ListedPath",
     "Listing",

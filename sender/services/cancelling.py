@@ -58,7 +58,8 @@ def _settle_some(send_id: int) -> bool:
         numbers = _some_batches(send_id)
         if numbers:
             # Not by send: SQLite would look at all that is pending of it.
-            rows = SendItem.objects.filter(batch__in=numbers, outcome=InstanceOutcome.PENDING)
+            found = SendItem.objects.filter(batch__in=numbers)
+            rows = found.filter(outcome__is_now=InstanceOutcome.PENDING)
             _cancel_some(rows, CANCELLED_REASON)
             if not rows.exists():
                 SendBatch.objects.filter(pk__in=numbers).update(state=BatchState.CANCELLED)

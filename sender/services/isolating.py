@@ -26,7 +26,7 @@ class Pending(NamedTuple):
 
 def isolate_poison(batch: SendBatch) -> list[Pending]:
     """Move instances that shall be tried alone into batches of their own; return what stays."""
-    items = SendItem.objects.filter(batch=batch, outcome=InstanceOutcome.PENDING)
+    items = SendItem.objects.filter(batch=batch, outcome__is_now=InstanceOutcome.PENDING)
     pending = [Pending(*row) for row in items.values_list("id", "rule", "retry_at")]
     if batch.is_isolated:
         return pending

@@ -83,12 +83,13 @@ class Change(NamedTuple):
 def due_items(batch_id: int) -> Iterator[DueItem]:
     """Yield what of a batch may be tried now; what was tried most comes last: poison waits."""
     due = Q(retry_at__isnull=True) | Q(retry_at__lte=timezone.now())
-    items = SendItem.objects.filter(due, batch_id=batch_id, outcome=InstanceOutcome.PENDING)
+    items = SendItem.objects.filter(due, batch_id=batch_id, outcome__is_now=InstanceOutcome.PENDING)
     ids = list(items.order_by("attempts", "position").values_list("id", flat=True))
     known = _Known()
     for start in range(0, len(ids), PAGE):
         chunk = ids[start : start + PAGE]
-        pending = SendItem.objects.filter(pk__among=set(chunk), outcome=InstanceOutcome.PENDING)
+        found = SendItem.objects.filter(pk__among=set(chunk))
+        pending = found.filter(outcome__is_now=InstanceOutcome.PENDING)
         rows: dict[int, _Row] = {row[0]: row for row in pending.order_by().values_list(*_COLUMNS)}
         known.learn(rows.values())
         yield from (known.due(rows[item_id]) for item_id in chunk if item_id in rows)

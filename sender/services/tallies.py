@@ -70,7 +70,7 @@ def change_rows(
     Raises:
         IntegrityError: rows got the first outcome meanwhile; nothing is changed.
     """
-    rows = rows.filter(outcome=before)
+    rows = rows.filter(outcome__is_now=before)
     with transaction.atomic():
         counted = _counted_and_locked(rows)
         changed = rows.update(outcome=after, **fields)
