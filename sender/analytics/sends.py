@@ -386,15 +386,19 @@ _PAGE = 2000
 
 
 def _pages(send: Send) -> Iterator[list[_ExportRow]]:
-    """Yield the rows of a send, page by page, in the order of sending."""
-    after = -1
-    while True:
-        rows = SendItem.objects.filter(send=send, position__gt=after).order_by("position")
-        page = [_ExportRow(*row) for row in rows.values_list(*_EXPORTED)[:_PAGE]]
-        if not page:
-            return
-        after = page[-1].position
-        yield page
+    """Yield the rows of a send, page by page, in the order of sending.
+
+    Each is a range of positions, which leave no gaps: where a page is so many rows from one on,
+    PostgreSQL may read all that follow for each of them, until it has counted a new send.
+    """
+    last = SendItem.objects.filter(send=send).aggregate(n=Max("position"))["n"]
+    for start in range(0, -1 if last is None else last + 1, _PAGE):
+        within = range(start, start + _PAGE)
+        rows = SendItem.objects.filter(
+            send=send, position__gte=within.start, position__lt=within.stop
+        )
+        found = rows.order_by("position").values_list(*_EXPORTED)
+        yield [_ExportRow(*row) for row in found]
 
 
 def remarks(send: Send, statuses: Mapping[int, int | None]) -> dict[int, list[str]]:
