@@ -29,7 +29,7 @@ from sender.services import copies, expectations, path_lists
 from sender.services.inserting import insert_rows
 from sender.services.keeping import kept
 from sender.services.owners import lease_end, take_over
-from sender.services.sight import SIGHT, OfListing
+from sender.services.sight import SIGHT
 from sender.services.sources import InvalidSource
 from sender.services.taking import (
     TOO_YOUNG,
@@ -135,7 +135,7 @@ def _scan_safely(listing: Listing, owner: str, *, in_slices: bool) -> ScanEnd:
 
 def _leave(listing: Listing, error: Exception) -> bool:
     """Leave a listing to hosts that may see its sources, if there are such; that is no try."""
-    if not SIGHT.leaves(OfListing(listing.pk)):
+    if not SIGHT.leaves(Listing, listing.pk):
         return False
     logger.warning("Listing %s is left to other hosts: %s", listing.pk, error)
     mine = Listing.objects.filter(pk=listing.pk, owner=listing.owner)

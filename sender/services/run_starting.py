@@ -34,7 +34,7 @@ from sender.services.schedule_runs import (
 )
 from sender.services.schedule_times import say_local
 from sender.services.sending import InvalidSource, SendOrder, WrongState, create_sends
-from sender.services.sight import SIGHT, OfRun
+from sender.services.sight import SIGHT
 
 LEAST_AGE_SECONDS = 60.0
 """Younger files may still be written: they wait for the next run."""
@@ -76,7 +76,7 @@ def start_run(run_id: int) -> None:
         return
     with kept(lambda: _hold(run)):
         beginning = _look(run.schedule)
-    if beginning.is_blind and SIGHT.leaves(OfRun(run.pk)):
+    if beginning.is_blind and SIGHT.leaves(ScheduleRun, run.pk):
         logger.warning("Run %s is left to other hosts: %s", run.pk, " ".join(beginning.problems))
         waiting.filter(attempts=run.attempts).update(attempts=F("attempts") - 1)
         return

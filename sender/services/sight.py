@@ -7,10 +7,10 @@ for a while. If none of them gets on with it, this host goes ahead, and says wha
 import os
 import stat
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db.models import Max
+from django.db.models import Max, Model
 
 from sender.models import Destination, Hold, Send, SendBatch
 from sender.services import heartbeat
@@ -45,25 +45,26 @@ class Sight:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._left: dict[Hashable, _Left] = {}
+        self._left: dict[tuple[type[Model], int], _Left] = {}
 
-    def leaves(self, what: Hashable, progress: object = None) -> bool:
+    def leaves(self, model: type[Model], number: int, progress: object = None) -> bool:
         """Leave something to other hosts; False if there is none, or it was left for long enough.
 
         Args:
+            model, number: which row this is about.
             progress: how far others are with it: while that changes, it stays left to them.
         """
         if not heartbeat.others_live():
             return False
-        now = self._clock()
+        what, now = (model, number), self._clock()
         before = self._left.get(what, _Left(now, now, progress))
         since = before.since if progress == before.progress else now
         self._left[what] = _Left(since, now, progress)
         return now - since < PATIENCE_SECONDS
 
-    def sees(self, what: Hashable) -> None:
+    def sees(self, model: type[Model], number: int) -> None:
         """Note that a source is to be seen."""
-        self._left.pop(what, None)
+        self._left.pop((model, number), None)
 
     def forget(self) -> None:
         """Drop what is remembered: for tests, whose databases start anew."""
@@ -73,38 +74,10 @@ class Sight:
         """Return the sends that were left to others a moment ago."""
         border = self._clock() - LOOK_EVERY_SECONDS
         return frozenset(
-            what.pk
-            for what, left in self._left.items()
-            if isinstance(what, OfSend) and left.looked_at > border
+            number
+            for (model, number), left in self._left.items()
+            if model is Send and left.looked_at > border
         )
-
-
-@dataclass(frozen=True, slots=True)
-class OfSend:
-    """The files of a planned send."""
-
-    pk: int
-
-
-@dataclass(frozen=True, slots=True)
-class OfListing:
-    """The sources of a listing."""
-
-    pk: int
-
-
-@dataclass(frozen=True, slots=True)
-class OfRun:
-    """The sources of a schedule's run."""
-
-    pk: int
-
-
-@dataclass(frozen=True, slots=True)
-class OfProbe:
-    """The certificates for asking a blocked destination."""
-
-    pk: int
 
 
 SIGHT = Sight()
@@ -117,23 +90,23 @@ def leaves_file(send: Send, path: str) -> bool:
     A file that is gone from a folder that is there is gone for all.
     """
     if send.inline or is_in_sight(path):
-        SIGHT.sees(OfSend(send.pk))
+        SIGHT.sees(Send, send.pk)
         return False
-    return SIGHT.leaves(OfSend(send.pk), _progress(send))
+    return SIGHT.leaves(Send, send.pk, _progress(send))
 
 
 def leaves_peer(send: Send) -> bool:
     """Tell whether a send is to be left to other hosts, because what its TLS needs is not here."""
     if send.inline or has_keys_of(send.destination):
         return False
-    return SIGHT.leaves(OfSend(send.pk), _progress(send))
+    return SIGHT.leaves(Send, send.pk, _progress(send))
 
 
 def leaves_probe(hold: Hold) -> bool:
     """Tell whether others are to ask a blocked destination, for the same reason."""
     if hold.destination is None or has_keys_of(hold.destination):
         return False
-    return SIGHT.leaves(OfProbe(hold.pk))
+    return SIGHT.leaves(Hold, hold.pk)
 
 
 def has_keys_of(destination: Destination) -> bool:

@@ -40,7 +40,7 @@ from sender.services import (
 from sender.services.conversions import Conversions
 from sender.services.heartbeat import STALE_SECONDS
 from sender.services.passages import Passage
-from sender.services.sight import LOOK_EVERY_SECONDS, PATIENCE_SECONDS, OfSend, Sight
+from sender.services.sight import LOOK_EVERY_SECONDS, PATIENCE_SECONDS, Sight
 from tests import factories
 from tests.processes import free_port
 from tests.services.test_control import planned
@@ -76,14 +76,14 @@ def test_what_is_left_is_looked_at_again_after_a_while_and_not_for_ever() -> Non
     clock = Clock()
     mine = Sight(clock)
     other_host()
-    assert mine.leaves(OfSend(1))
+    assert mine.leaves(Send, 1)
     assert mine.left_sends() == {1}
     clock.seconds += LOOK_EVERY_SECONDS
     assert mine.left_sends() == frozenset()
     clock.seconds += PATIENCE_SECONDS - LOOK_EVERY_SECONDS - 1
-    assert mine.leaves(OfSend(1))
+    assert mine.leaves(Send, 1)
     clock.seconds += 1
-    assert not mine.leaves(OfSend(1)), "nobody got on with it"
+    assert not mine.leaves(Send, 1), "nobody got on with it"
 
 
 def test_what_others_get_on_with_stays_theirs() -> None:
@@ -91,15 +91,15 @@ def test_what_others_get_on_with_stays_theirs() -> None:
     mine = Sight(clock)
     other_host()
     for progress in range(3):
-        assert mine.leaves(OfSend(1), progress)
+        assert mine.leaves(Send, 1, progress)
         clock.seconds += PATIENCE_SECONDS
-    assert not mine.leaves(OfSend(1), 2)
+    assert not mine.leaves(Send, 1, 2)
 
 
 def test_nothing_is_left_where_no_other_host_lives(settings: Settings) -> None:
     other_host("gone", seconds_ago=STALE_SECONDS + 1)
     other_host(settings.SENDER_HOST)
-    assert not Sight().leaves(OfSend(1))
+    assert not Sight().leaves(Send, 1)
 
 
 def test_a_send_whose_folder_is_elsewhere_is_left_to_other_hosts(
