@@ -1,6 +1,6 @@
 """Once more: what did not arrive, all of it or a part; or everything again, on purpose."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import parse_selection
 from sender.services import expectations, holds, sending, tallies, tickets
 from sender.services.audit import write_entry
-from sender.services.locks import lock_batches
+from sender.services.locks import lock_batches, lock_send
 from sender.services.sending import SendOrder, WrongState
 
 NOT_ARRIVED = frozenset({InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN})
@@ -163,7 +163,7 @@ def take_up(send: Send, subset: Subset, *, takes_cancelled: bool = False) -> int
     items = subset.rows(send)
     if not items.exists():
         return 0
-    found = Send.objects.select_for_update(no_key=True).get(pk=send.pk)
+    found = lock_send(send.pk)
     _check(found, items, takes_cancelled=takes_cancelled)
     # Locked, so that nothing more of them fails, and none is closed, before they are opened again.
     lock_batches(send.batches.all())
@@ -244,14 +244,9 @@ def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | N
         again_reason=reason[:400],
     )
     with transaction.atomic():
-        _lock(send)
+        lock_send(send.pk)  # a button may be clicked twice
         _refuse_another(send)
         return sending.create_send(order, start=True)
-
-
-def _lock(send: Send) -> None:
-    """Keep others from repeating a send until the transaction ends: a button is clicked twice."""
-    Send.objects.select_for_update(no_key=True).get(pk=send.pk)
 
 
 def _refuse_another(send: Send) -> None:
@@ -288,12 +283,16 @@ def picks_of(send: Send) -> dict[str, Pick]:
     }
 
 
-def picks_for(send: Send, sop_instances: Collection[str]) -> dict[str, Pick]:
+def picks_for(
+    send: Send, picks: Mapping[str, Pick], sop_instances: Collection[str]
+) -> dict[str, Pick]:
     """Return, by SOP Instance UID, what was picked of conflicts; what may yet arrive before others.
 
     One of the files of a conflict is sent and no more: who picked one has decided.
+
+    Args:
+        picks: as `picks_of` has them.
     """
-    picks = picks_of(send)
     if not picks:
         return {}
     rows = _conflicts(send).filter(file__sop_instance_uid__in=sop_instances)
@@ -311,7 +310,7 @@ def _conflicts(send: Send) -> Items:
 
 def _refuse_another_pick(send: Send, file: SourceFile) -> None:
     """Raises: WrongState: one of the files of the conflict was picked already."""
-    before = picks_for(send, [file.sop_instance_uid]).get(file.sop_instance_uid)
+    before = picks_for(send, picks_of(send), [file.sop_instance_uid]).get(file.sop_instance_uid)
     if before is not None and not before.may_be_repeated:
         which = "this file" if file.path in before.send.sources else "another file of the conflict"
         raise WrongState(f"Send {before.send.pk} was made for {which} already.")
@@ -348,6 +347,6 @@ def pick(send: Send, item_id: int, actor: str, *, roots: Sequence[Path] | None =
         again_reason=PICKED,
     )
     with transaction.atomic():
-        _lock(send)
+        lock_send(send.pk)  # a button may be clicked twice
         _refuse_another_pick(send, item.file)
         return sending.create_send(order, start=True)

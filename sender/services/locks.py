@@ -10,7 +10,7 @@ rows.
 
 from django.db.models import QuerySet
 
-from sender.models import Destination, Hold, SendBatch, SendItem
+from sender.models import Destination, Hold, Send, SendBatch, SendItem
 
 
 def lock_destination_row(destination_id: int) -> None:
@@ -25,12 +25,22 @@ def lock_destination(destination_id: int) -> None:
     list(held.order_by("pk").select_for_update(no_key=True).values_list("pk"))
 
 
+def lock_send(send_id: int) -> Send:
+    """Return a send as it is now; nobody changes or repeats it until the transaction ends."""
+    return Send.objects.select_for_update(no_key=True).get(pk=send_id)
+
+
 def lock_batches(batches: QuerySet[SendBatch]) -> None:
     """Keep others from changing batches, of one send or of several, until the transaction ends."""
     ordered = batches.order_by("send_id", "pk")
     list(ordered.select_for_update(of=("self",), no_key=True).values_list("pk"))
 
 
+def locked_items(items: QuerySet[SendItem]) -> QuerySet[SendItem]:
+    """Return rows so that others are kept from changing them once they are read."""
+    return items.order_by("pk").select_for_update(of=("self",), no_key=True)
+
+
 def lock_items(items: QuerySet[SendItem]) -> None:
     """Keep others from changing rows, before they are changed group by group."""
-    list(items.order_by("pk").select_for_update(of=("self",), no_key=True).values_list("pk"))
+    list(locked_items(items).values_list("pk"))

@@ -27,6 +27,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import inline_sends, journal, recording, sending, tallies, trials
 from sender.services.delays import new_jitter
 from sender.services.journal import Remains
+from sender.services.locks import locked_items
 from sender.services.mishaps import MISHAPS
 from sender.services.owners import is_dead
 from sender.services.patience import OUTAGES, persist
@@ -236,15 +237,13 @@ def _record(remains: Remains, batch: SendBatch, *, is_open: bool) -> int:
     for number in known.values_list("number", flat=True):
         results.pop(number, None)
     due = SendItem.objects.filter(
-        pk__in=[result.item_id for result in results.values()],
+        pk__among={result.item_id for result in results.values()},
         batch=batch,
-        outcome=InstanceOutcome.PENDING,
+        outcome__is_now=InstanceOutcome.PENDING,
     )
-    # Locked in one order: below they are changed group by group, and others may cancel them now.
-    locked = due.order_by("pk").select_for_update(of=("self",), no_key=True)
     pending = {
         item_id: (part_id, Tried(attempts, rule))
-        for item_id, part_id, attempts, rule in locked.values_list(
+        for item_id, part_id, attempts, rule in locked_items(due).values_list(
             "id", "part_id", "attempts", "rule"
         )
     }
@@ -273,12 +272,9 @@ def _correct(send: Send, results: Mapping[int, InstanceResult], attempt: UUID) -
     So a journal may say that comes late: of a host that was away meanwhile.
     """
     delivered = {r.item_id: r for r in results.values() if r.outcome.outcome in tallies.DELIVERED}
-    given_up = SendItem.objects.filter(
-        pk__among=set(delivered), send=send, outcome__in=GIVEN_UP
-    ).order_by("pk")
-    rows = given_up.select_for_update(of=("self",), no_key=True)
+    given_up = SendItem.objects.filter(pk__among=set(delivered), send=send, outcome__in=GIVEN_UP)
     found: defaultdict[InstanceOutcome, list[Change]] = defaultdict(list)
-    for item in rows:
+    for item in locked_items(given_up):
         before = Tried(item.attempts, item.rule)
         change = change_of(send, before, delivered[item.pk], jitter=0)
         found[InstanceOutcome(item.outcome)].append(Change(item.pk, item.part_id, change))

@@ -11,6 +11,7 @@ from sender.models import SendItem, StudyPart
 from sender.negotiation.matching import Conversion
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.services.inserting import quoted_columns
+from sender.services.locks import locked_items
 
 DELIVERED = (InstanceOutcome.SENT, InstanceOutcome.WARNING)
 _CONVERSIONS = {
@@ -86,7 +87,7 @@ def _counted_and_locked(rows: QuerySet[SendItem]) -> dict[int, int]:
     Two who change the same rows at once would else both move the counts by them. In the order of
     their ids (locks.py): an UPDATE by itself locks rows as it comes upon them.
     """
-    locked = rows.order_by("pk").select_for_update(of=("self",), no_key=True).values("part_id")
+    locked = locked_items(rows).values("part_id")
     sql, values = locked.query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(

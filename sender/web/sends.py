@@ -214,7 +214,7 @@ def send_instances(request: HttpRequest, number: int) -> HttpResponse:
     counts = accounts.progress(found).counts
     conflicts = [row for row in rows if row.reason == CONFLICT]
     picks = again.picks_of(found) if conflicts else {}
-    decided = again.picks_for(found, {row.file.sop_instance_uid for row in conflicts})
+    decided = again.picks_for(found, picks, {row.file.sop_instance_uid for row in conflicts})
     context = {
         "send": found,
         "rows": rows[:PER_PAGE],
