@@ -393,10 +393,7 @@ def _pages(send: Send) -> Iterator[list[_ExportRow]]:
     """
     last = SendItem.objects.filter(send=send).aggregate(n=Max("position"))["n"]
     for start in range(0, -1 if last is None else last + 1, _PAGE):
-        within = range(start, start + _PAGE)
-        rows = SendItem.objects.filter(
-            send=send, position__gte=within.start, position__lt=within.stop
-        )
+        rows = SendItem.objects.filter(send=send, position__range=(start, start + _PAGE - 1))
         found = rows.order_by("position").values_list(*_EXPORTED)
         yield [_ExportRow(*row) for row in found]
 
