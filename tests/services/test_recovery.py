@@ -296,18 +296,23 @@ def test_who_gives_its_leases_back_has_its_journal_read_before(
     assert outcomes(send) == {"sent": 1, "pending": 3}
 
 
-def test_an_error_of_ours_in_an_association_loses_no_answer(
-    send: Send, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fail_after_third(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Have an association fail once the answer to its third instance is in the journal."""
     note = Journal.note
 
     def note_and_fail(self: Journal, result: InstanceResult) -> bool:
         is_kept = note(self, result)
         if result.number == 3:
-            raise RuntimeError("a mistake of ours")
+            raise error
         return is_kept
 
     monkeypatch.setattr(Journal, "note", note_and_fail)
+
+
+def test_an_error_of_ours_in_an_association_loses_no_answer(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_after_third(monkeypatch, RuntimeError("a mistake of ours"))
     with acceptor(answering()) as running:
         Destination.objects.update(port=running.port)
         with pytest.raises(RuntimeError, match="ours"):
@@ -323,15 +328,8 @@ def test_an_outage_in_an_association_costs_its_batch_no_pause(
     send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SendBatch.objects.update(attempt=8)
-    note = Journal.note
-
-    def note_and_fail(self: Journal, result: InstanceResult) -> bool:
-        is_kept = note(self, result)
-        if result.number == 3:
-            raise OperationalError("terminating connection due to administrator command")
-        return is_kept
-
-    monkeypatch.setattr(Journal, "note", note_and_fail)
+    outage = OperationalError("terminating connection due to administrator command")
+    fail_after_third(monkeypatch, outage)
     with acceptor(answering()) as running:
         Destination.objects.update(port=running.port)
         with pytest.raises(OperationalError):
