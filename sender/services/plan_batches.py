@@ -8,7 +8,9 @@ from sender.models import AssociationScope, Send
 BATCH_INSTANCES = 2000
 """So many instances of several studies travel as one batch; a study is never cut for it."""
 SHARED_INSTANCES = 500
-"""So small batches may be where several associations share a send."""
+SHARED_BYTES = 64_000_000
+"""Batches may be so small, by one of both, where several associations share a send: what happens
+between two takes some 15 ms, so that smaller ones would cost more than an even share gains."""
 SHARES = 4
 """Batches for each association, at least, where there are enough instances."""
 
@@ -95,8 +97,9 @@ def _most_instances(send: Send) -> int:
 
     One association gains nothing by many batches; several need some each, lest one goes on alone.
     """
-    associations = send.destination.max_associations
-    if associations == 1 or send.listing is None:
+    associations, listing = send.destination.max_associations, send.listing
+    if associations == 1 or listing is None:
         return BATCH_INSTANCES
-    share = send.listing.files // (associations * SHARES)
-    return min(BATCH_INSTANCES, max(SHARED_INSTANCES, share))
+    share = listing.files // (associations * SHARES)
+    weighty = SHARED_BYTES * listing.files // max(listing.bytes, 1)
+    return min(BATCH_INSTANCES, max(share, min(SHARED_INSTANCES, weighty)))
