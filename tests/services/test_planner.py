@@ -208,6 +208,20 @@ def test_several_associations_get_some_batches_each(
     assert [len(batch) for batch in batches(planned(folder, to=to))] == expected
 
 
+@pytest.mark.parametrize(("instances", "expected"), [(1.5, [3, 3, 3]), (6, [6, 3]), (60, [9])])
+def test_associations_share_large_instances_by_bytes(
+    instances: float,
+    expected: list[int],
+    folder: Path,
+    issued: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    monkeypatch.setattr(plan_batches, "SHARED_BYTES", int(instances * sum(sizes) / len(sizes)) + 1)
+    to = factories.destination(max_associations=2)
+    assert [len(batch) for batch in batches(planned(folder, to=to))] == expected
+
+
 @pytest.mark.parametrize(
     "page", [4, *(pytest.param(page, marks=pytest.mark.slow) for page in (1, 2, 7))]
 )
