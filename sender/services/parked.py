@@ -17,9 +17,9 @@ from sender.negotiation import parking, retry
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import ContextOutcome, ContextResult, InstanceOutcome
 from sender.services import again
-from sender.services.again import Items, Subset
 from sender.services.audit import write_entry
 from sender.services.sending import WrongState
+from sender.services.subsets import Items, Subset
 
 logger = logging.getLogger(__name__)
 SYSTEM = "system"

@@ -18,9 +18,9 @@ from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.uids import is_valid_uid
 from sender.services import again, control, holds, parked, sending
-from sender.services.again import Subset
 from sender.services.holds import InvalidHold
 from sender.services.sending import InvalidSource, WrongState
+from sender.services.subsets import MAY_RETRY, NOT_ARRIVED, Subset
 from sender.web.access import needs
 from sender.web.numbers import number_in
 from sender.web.people import safe_next
@@ -30,12 +30,12 @@ HOURS = (("", "until it is resumed"), ("1", "for 1 hour"), ("4", "for 4 hours"),
          ("12", "for 12 hours"), ("24", "for a day"))  # fmt: skip
 NOTHING_CHOSEN = "Nothing was chosen."
 RETRIED = {
-    "": ("Failed or unknown", again.NOT_ARRIVED),
+    "": ("Failed or unknown", NOT_ARRIVED),
     "failed": ("Failed", frozenset({InstanceOutcome.FAILED})),
     "unknown": ("Unknown", frozenset({InstanceOutcome.UNKNOWN})),
     "unsendable": ("Not sent", frozenset({InstanceOutcome.UNSENDABLE})),
     "cancelled": ("Cancelled", frozenset({InstanceOutcome.CANCELLED})),
-    "any": ("Any of these", again.MAY_RETRY),
+    "any": ("Any of these", MAY_RETRY),
 }
 """What may be tried again, as a form offers it."""
 
@@ -262,7 +262,7 @@ def send_retry(request: HttpRequest, number: int) -> HttpResponse:
     """Retry the rows of a send that ended alike, or of one study or SOP class."""
     given = request.POST
     subset = Subset(
-        outcomes=frozenset(_outcomes(given.getlist("outcome"))) or again.NOT_ARRIVED,
+        outcomes=frozenset(_outcomes(given.getlist("outcome"))) or NOT_ARRIVED,
         reason=given.get("reason"),
         study=given.get("study"),
         sop_class=given.get("sop_class"),

@@ -42,11 +42,11 @@ from sender.services import (
     transfer,
     trials,
 )
-from sender.services.again import Subset
 from sender.services.destinations import DestinationFacts, change_destination
 from sender.services.gate import By
 from sender.services.leases import BatchLease
 from sender.services.sending import WrongState
+from sender.services.subsets import Subset
 from tests import factories
 from tests.processes import await_true, free_port
 from tests.scripted_acceptor import Conversation, abort, acceptor, rejection
