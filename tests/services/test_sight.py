@@ -375,7 +375,8 @@ def test_a_second_source_that_is_elsewhere_is_left_too(
     share.rmdir()
     away = share.with_name("away")
     away.rename(share)
-    send = listed([], folder, share)
+    listed([], folder, share)
     share.rename(away)
-    planner.plan_send(send.pk)
+    ended = listing.scan_listing(Listing.objects.get().pk, "here", in_slices=True)
+    assert ended is listing.ScanEnd.LEFT
     assert_given_back()
