@@ -132,7 +132,7 @@ def hold_resume(request: HttpRequest, number: int) -> HttpResponse:
 @needs("operate")
 @require_POST
 def destination_override(request: HttpRequest, number: int) -> HttpResponse:
-    """Let a destination be sent to outside its windows for a while."""
+    """Let a destination be sent to outside its windows for a while, or no longer."""
     _override(request, get_object_or_404(Destination, pk=number))
     return redirect("destination", number)
 
@@ -140,19 +140,22 @@ def destination_override(request: HttpRequest, number: int) -> HttpResponse:
 @needs("operate")
 @require_POST
 def send_override(request: HttpRequest, number: int) -> HttpResponse:
-    """Let a send run outside its windows for a while."""
+    """Let a send run outside its windows for a while, or no longer."""
     _override(request, _find(number))
     return redirect("send", number)
 
 
 def _override(request: HttpRequest, target: Send | Destination) -> None:
-    form = OverrideForm(request.POST)
-    if not form.is_valid():
+    form, ends = OverrideForm(request.POST), "end" in request.POST
+    if not ends and not form.is_valid():
         messages.error(request, NOTHING_CHOSEN)
         return
-    until = timezone.now() + timedelta(hours=form.cleaned_data["hours"])
     try:
-        control.override_window(target, _actor(request), until)
+        if ends:
+            control.end_override(target, _actor(request))
+        else:
+            until = timezone.now() + timedelta(hours=form.cleaned_data["hours"])
+            control.override_window(target, _actor(request), until)
     except WrongState as error:
         messages.error(request, str(error))
 

@@ -112,6 +112,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "poll_seconds": 10 if found.state == SendState.PAUSED else 2,
         "sees_identifiers": may(request.user, "read_identifiers"),
         "override": OverrideForm(),
+        "overridden": control.is_overridden(found),
         "can_pause": found.state in control.PAUSABLE and not found.control,
         "listing": found.listing,
         "found": findings_of(found.listing, sees_identifiers=may(request.user, "read_identifiers")),
