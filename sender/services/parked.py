@@ -116,8 +116,11 @@ def _subset(sop_class: str, transfer_syntax: str) -> Subset:
     )
 
 
-def parked_instances(destination: Destination, pair: ParkedPair) -> int:
-    """Return how many instances wait for the pair, in sends that were not cancelled."""
+def parked_rows(destination: Destination, pair: ParkedPair) -> int:
+    """Return how many rows wait for the pair, in sends that were not cancelled.
+
+    An instance that several sends have counts for each: as often it would be sent.
+    """
     return _items(destination, pair.sop_class_uid, pair.transfer_syntax_uid).count()
 
 

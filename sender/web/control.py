@@ -175,7 +175,8 @@ def destination_parked(request: HttpRequest, number: int) -> HttpResponse:
         [(pair.sop_class_uid, pair.transfer_syntax_uid) for pair in pairs],
         _actor(request),
     )
-    messages.success(request, f"{_counted(count)} sent again, each in its own send.")
+    rows = counted(count, "row is,rows are")
+    messages.success(request, f"{rows} sent again, each in its own send.")
     return redirect("destination", number)
 
 

@@ -171,7 +171,7 @@ def _standing(found: Destination) -> dict[str, Any]:
         "overridden": control.is_overridden(found),
         "override": OverrideForm(),
         "past_holds": found.holds.filter(ended_at__isnull=False)[:10],
-        "parked": [(pair, parked.parked_instances(found, pair)) for pair in found.parked.all()],
+        "parked": [(pair, parked.parked_rows(found, pair)) for pair in found.parked.all()],
     }
 
 

@@ -448,11 +448,14 @@ def test_parked_data_are_offered_and_sent(
     )
     client = as_role("operator")
     address = f"/destinations/{destination.pk}/"
-    assert "Now accepted" in text(client, address)
+    page = text(client, address)
+    assert "Now accepted" in page
+    assert "Rows of sends" in page
+    assert "An instance that several sends have counts as a row of each" in page
     client.post(f"{address}parked/")
     assert "Nothing was chosen." in text(client, address)
     client.post(f"{address}parked/", {"pair": [str(pair.pk)]})
-    assert "1 instance is sent again" in text(client, address)
+    assert "1 row is sent again" in text(client, address)
     assert SendItem.objects.get(position=1).outcome == "pending"
 
 
