@@ -20,8 +20,10 @@ from sender.services import (
 from sender.services.sending import WrongState
 from sender.services.subsets import Subset
 from tests import factories
-from tests.services.test_control import planned, split_by_study, write_studies
-from tests.services.test_sending import outcomes
+from tests.processes import await_true
+from tests.services.background import background
+from tests.services.test_control import Store, planned, split_by_study, state_of, write_studies
+from tests.services.test_sending import at, outcomes
 
 pytestmark = pytest.mark.usefixtures("live_db")
 UNKNOWN = frozenset({InstanceOutcome.UNKNOWN})
@@ -98,6 +100,23 @@ def test_a_send_does_not_end_while_something_is_to_be_taken_up(send: Send) -> No
     fail(send)
     assert sending.finish_if_done(send.pk) is None
     assert (counted(send), send.state) == ({"failed": 12}, SendState.QUEUED)
+
+
+def test_what_is_ready_is_sent_while_the_rest_is_made_ready(tmp_path: Path) -> None:
+    store = Store()
+    with store.receiver:
+        to = factories.at_full_pace(at(store.receiver, ae_title="SLOW"))
+        store.answers_after(0.02)
+        send = planned(to, write_studies(tmp_path / "in", 8))
+        split_by_study(send)
+        fail(send)
+        sending.finish_if_done(send.pk)
+        again.retry_failed(reloaded(send), "anna")
+        with background():
+            await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
+    assert counted(send) == {"sent": 24}
+    assert len(store.stored) == len(set(store.stored)) == 24
+    assert reopening.wishes_of(send) == []
 
 
 def test_a_kill_between_two_chunks_loses_nothing(
