@@ -117,7 +117,8 @@ class Send(models.Model):
         already_there: how many instances that were.
         again_of, again_reason: the send that is repeated on purpose, and why.
         plan: the plan in figures, for people: kinds, proposals, reasons.
-        plan_cursor: how far the planner came; `planned_at` is set once it is through.
+        plan_cursor: how far the planner came; `planned_at` is set once it is through. Then, what is
+            still to be taken up of what a person wants tried again (services/reopening.py).
         plan_tries: how often planning was begun since it last got on.
     """
 

@@ -63,6 +63,10 @@ class AssociationKind(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+NEGOTIATED_KINDS = (AssociationKind.ESTABLISHED, AssociationKind.NO_CONTEXT_ACCEPTED)
+"""The peer answered the proposal, whatever it accepted."""
+
+
 class Ended(StrEnum):
     """How an association that was established ended."""
 
@@ -292,7 +296,7 @@ class AssociationOutcome:
     @property
     def is_negotiated(self) -> bool:
         """The peer answered the proposal, whatever it accepted."""
-        return self.kind in (AssociationKind.ESTABLISHED, AssociationKind.NO_CONTEXT_ACCEPTED)
+        return self.kind in NEGOTIATED_KINDS
 
 
 def unanswered(proposal: Proposal) -> tuple[ContextOutcome, ...]:

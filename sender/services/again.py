@@ -5,13 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
+from django.db.models import Exists, OuterRef, Q
 
 from sender.models import (
-    BatchState,
     Send,
-    SendBatch,
     SendItem,
     SendState,
     SourceFile,
@@ -20,82 +17,16 @@ from sender.models import (
 )
 from sender.models.sends import ENDED_STATES
 from sender.models.sources import CONFLICT
-from sender.negotiation import retry
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.selection import parse_selection
-from sender.services import expectations, holds, sending, tallies, tickets
+from sender.services import cancelling, expectations, holds, reopening, sending, tickets
 from sender.services.audit import write_entry
-from sender.services.locks import lock_batches, lock_send
+from sender.services.locks import lock_send
 from sender.services.sending import SendOrder, WrongState
+from sender.services.subsets import MAY_RETRY, Items, Subset
 
-NOT_ARRIVED = frozenset({InstanceOutcome.FAILED, InstanceOutcome.UNKNOWN})
-MAY_RETRY = NOT_ARRIVED | {InstanceOutcome.UNSENDABLE, InstanceOutcome.CANCELLED}
-_GOES_ON = (SendState.QUEUED, SendState.RUNNING, SendState.PAUSED)
 _AGAIN = (SendState.PARTIAL, SendState.FAILED, SendState.ERRORED)
-_GOES_ON_OR_AGAIN = frozenset({*_GOES_ON, *_AGAIN})
-_FRESH: dict[str, object] = {
-    "attempts": 0,
-    "retry_at": None,
-    "status": None,
-    "reason": "",
-    "rule": "",
-}
-_ASKED_AGAIN: dict[str, object] = {
-    "attempts": 0,
-    "retry_at": None,
-    "status": None,
-    "rule": retry.ASKED_AGAIN.rule,
-}
-"""What may be stored stays so until an answer comes, and its reason stays with it."""
-Items = QuerySet[SendItem]
-
-
-@dataclass(frozen=True, slots=True)
-class Subset:
-    """A part of a send's rows; None: whatever it is.
-
-    Attributes:
-        outcomes: of failed, unknown, unsendable and cancelled; rows that no plan ever put into an
-            association (conflicts, files that hold no instance) can't be retried.
-        study: Study Instance UID, "" for rows without one.
-        sop_class, transfer_syntax: UIDs, as stored.
-    """
-
-    outcomes: frozenset[InstanceOutcome] = NOT_ARRIVED
-    reason: str | None = None
-    rule: str | None = None
-    study: str | None = None
-    sop_class: str | None = None
-    transfer_syntax: str | None = None
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """What was chosen, for the audit log."""
-        chosen = {
-            "outcomes": sorted(self.outcomes & MAY_RETRY),
-            "reason": self.reason,
-            "rule": self.rule,
-            "study": self.study,
-            "sop_class": self.sop_class,
-            "transfer_syntax": self.transfer_syntax,
-        }
-        return {name: value for name, value in chosen.items() if value is not None}
-
-    def rows(self, send: Send) -> Items:
-        """Return the rows of a send that belong to it."""
-        conditions = {
-            "reason": self.reason,
-            "rule": self.rule,
-            "part__study_instance_uid": self.study,
-            "part__kind__sop_class_uid": self.sop_class,
-            "part__kind__transfer_syntax_uid": self.transfer_syntax,
-        }
-        return SendItem.objects.filter(
-            send=send,
-            batch__isnull=False,
-            outcome__in=self.outcomes & MAY_RETRY,
-            **{name: value for name, value in conditions.items() if value is not None},
-        )
+_GOES_ON_OR_AGAIN = frozenset({*reopening.GOES_ON, *_AGAIN})
 
 
 def is_retriable(send: Send) -> bool:
@@ -129,11 +60,13 @@ def retry_failed(send: Send, actor: str) -> int:
 def retry_some(send: Send, actor: str, subset: Subset) -> int:
     """Try a part of a send again, its attempts counted anew; return how many instances that is.
 
-    A destination that the engine held for being out of reach is called at once.
+    The wish stands at once. Many rows are taken up here while that takes no time, and else by the
+    tick (reopening.py). A destination that the engine held for being out of reach is called at
+    once.
 
     Raises:
         WrongState: nothing of it can be retried, or the send is not planned yet, or was cancelled
-            before its plan was complete.
+            before its plan was complete, or the same is being taken up already.
     """
     with transaction.atomic():
         holds.try_now(send.destination_id)
@@ -146,6 +79,7 @@ def retry_some(send: Send, actor: str, subset: Subset) -> int:
             subject=str(send.pk),
             facts={"instances": count, **subset.facts},
         )
+    reopening.settle(send.pk, seconds=cancelling.MOMENT_SECONDS)
     send.refresh_from_db()
     return count
 
@@ -153,30 +87,25 @@ def retry_some(send: Send, actor: str, subset: Subset) -> int:
 def take_up(send: Send, subset: Subset, *, takes_cancelled: bool = False) -> int:
     """Have a part of a send sent again, in the caller's transaction; return how many rows it has.
 
+    Many rows are left to the tick.
+
     Args:
         takes_cancelled: of a send that was cancelled too, since a person wants it.
 
     Raises:
         WrongState: the send is not planned (wholly, where something of it was cancelled), or was
-            cancelled otherwise.
+            cancelled otherwise, or the same is being taken up already.
     """
     items = subset.rows(send)
     if not items.exists():
         return 0
     found = lock_send(send.pk)
     _check(found, items, takes_cancelled=takes_cancelled)
-    # Locked, so that nothing more of them fails, and none is closed, before they are opened again.
-    lock_batches(send.batches.all())
-    batches = list(items.order_by().values_list("batch_id", flat=True).distinct())
-    count = sum(
-        tallies.change_rows(items, before, InstanceOutcome.PENDING, **_afresh(before))
-        for before in sorted(subset.outcomes & MAY_RETRY)
-    )
-    now = timezone.now()
-    ended = (BatchState.DONE, BatchState.CANCELLED)
-    done = SendBatch.objects.filter(pk__in=batches, state__in=ended)
-    done.update(state=BatchState.READY, failures=0, next_attempt_at=now, rule="", detail="")
-    SendBatch.objects.filter(pk__in=batches, state=BatchState.READY).update(next_attempt_at=now)
+    if reopening.is_wished(found, subset):
+        raise WrongState(f"Send {send.pk} is being made ready to try just that again already.")
+    count = reopening.reopen(found, subset)
+    if not count:
+        return 0
     if sending.move_send(send.pk, SendState.QUEUED, before=(*_AGAIN, SendState.CANCELLED)):
         Send.objects.filter(pk=send.pk).update(
             finished_at=None, control="", detail="", inline=False
@@ -201,10 +130,6 @@ def _check(send: Send, items: Items, *, takes_cancelled: bool) -> None:
         raise WrongState(
             f"Send {send.pk} ended before its plan was complete: send it again as a whole."
         )
-
-
-def _afresh(before: InstanceOutcome) -> dict[str, object]:
-    return _ASKED_AGAIN if before is InstanceOutcome.UNKNOWN else _FRESH
 
 
 def send_again(send: Send, actor: str, reason: str, *, roots: Sequence[Path] | None = ()) -> Send:

@@ -81,7 +81,7 @@ def spread_priority(send_id: int) -> None:
 
 
 def override_window(target: Send | Destination, actor: str, until: datetime) -> None:
-    """Let a send or a destination work outside its windows until a time; a past one ends that.
+    """Let a send or a destination work outside its windows until a time.
 
     Raises:
         WrongState: it has no windows, or the time is more than a week away.
@@ -91,22 +91,31 @@ def override_window(target: Send | Destination, actor: str, until: datetime) -> 
         raise WrongState("It has no windows: it may be sent to at any time.")
     if until > now + LONGEST_OVERRIDE:
         raise WrongState("Windows can be overridden for a week at most.")
-    facts: dict[str, object] = {"until": until.isoformat()}
     with transaction.atomic():
-        if isinstance(target, Send):
-            Send.objects.filter(pk=target.pk).update(window_override_until=until)
-            _write(target, actor, "override_window", facts)
-            tickets.issue_work(target.destination_id)
-        else:
-            Destination.objects.filter(pk=target.pk).update(window_override_until=until)
-            write_entry(
-                actor=actor,
-                action="destination.override_window",
-                subject=target.name,
-                facts=facts,
-            )
-            tickets.issue_work(target.pk)
+        type(target).objects.filter(pk=target.pk).update(window_override_until=until)
+        _write_of(target, actor, "override_window", {"until": until.isoformat()})
+        tickets.issue_work(target.destination_id if isinstance(target, Send) else target.pk)
     target.refresh_from_db()
+
+
+def end_override(target: Send | Destination, actor: str) -> None:
+    """Let the windows of a send or a destination count again; what runs outside them is stopped.
+
+    Raises:
+        WrongState: they are not overridden.
+    """
+    overridden = type(target).objects.filter(pk=target.pk, window_override_until__gt=timezone.now())
+    with transaction.atomic():
+        if not overridden.update(window_override_until=None):
+            raise WrongState("Its windows are not overridden any more.")
+        _write_of(target, actor, "end_override", {})
+    target.refresh_from_db()
+
+
+def is_overridden(target: Send | Destination) -> bool:
+    """Tell whether windows of a send or a destination do not count now."""
+    until = target.window_override_until
+    return bool(target.windows) and until is not None and until > timezone.now()
 
 
 def _standing(send: Send) -> str:
@@ -117,6 +126,13 @@ def _standing(send: Send) -> str:
         return "is being cancelled"
     state = "paused" if send.control == "pause" else send.get_state_display().lower()
     return "is a draft" if send.state == SendState.DRAFT else f"is {state}"
+
+
+def _write_of(target: Send | Destination, actor: str, verb: str, facts: dict[str, object]) -> None:
+    if isinstance(target, Send):
+        _write(target, actor, verb, facts)
+    else:
+        write_entry(actor=actor, action=f"destination.{verb}", subject=target.name, facts=facts)
 
 
 def _write(send: Send, actor: str, verb: str, facts: dict[str, object]) -> None:

@@ -37,6 +37,7 @@ from sender.services import (
     limits,
     recording,
     recovery,
+    reopening,
     schedule_runs,
     sending,
     tickets,
@@ -65,7 +66,8 @@ LEASE_PENALTY_SECONDS = 2
 """Pause after a worker vanished without having sent anything; doubled each time."""
 POLL_SECONDS = 0.5
 SETTLE_SECONDS = 2.0
-"""How much of a tick goes to what was cancelled; the sender's signs of life wait so long."""
+"""How much of a tick goes to what was cancelled, and to what is taken up again; the sender's signs
+of life wait so long."""
 
 
 def work(destination_id: int) -> None:
@@ -291,6 +293,7 @@ def tick(owner: str) -> None:
         "looking after schedules": lambda: schedule_runs.tick(clock.shared_now()),
         "looking after certificates": partial(certificates.look_after_files, now),
         "having sends planned": _reissue_plans,
+        "taking up what is tried again": _reopen_batches,
         "having batches sent": partial(_reissue_work, now),
         "finishing sends": _finish_sends,
         "forgetting listings": forgetting.forget_entries,
@@ -356,6 +359,18 @@ def _issue_probe(hold: Hold) -> None:
     assert hold.destination is not None
     if gate.of_people(hold.destination) is None:
         tickets.issue_probe(hold.pk)
+
+
+def _reopen_batches() -> None:
+    """Take up what is to be tried again for SETTLE_SECONDS; the rest comes next time."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    for send_id in list(reopening.wished().order_by("id").values_list("id", flat=True)):
+        left = max(0.0, deadline - time.monotonic())
+        MISHAPS.contain(
+            f"Taking up send {send_id} again",
+            partial(reopening.settle, send_id, seconds=left),
+            otherwise=None,
+        )
 
 
 def _reissue_work(now: datetime) -> None:

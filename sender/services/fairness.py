@@ -85,6 +85,17 @@ def call_workers(send: Send, *, here: int = 0) -> None:
         tickets.issue_work(send.destination_id)
 
 
+def call_for_waiting(destination_id: int) -> None:
+    """Have workers come for what waits for a destination that shows just now that it works.
+
+    Those that came before were sent away (`must_wait`), and would come again with the next tick.
+    """
+    waiting = gate.ready(destination_id).filter(send__inline=False)
+    waiting = waiting.filter(next_attempt_at__lte=timezone.now())
+    for _ in range(waiting[: free_slots(destination_id)].count()):
+        tickets.issue_work(destination_id)
+
+
 def give_others_a_turn(destination_id: int, seconds: float) -> None:
     """Let others begin before the next instance is tried alone that has waited for long.
 

@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from sender.models import (
+    Association,
     BatchState,
     Destination,
     Hold,
@@ -23,8 +24,9 @@ from sender.models import (
     SendBatch,
 )
 from sender.negotiation import retry
+from sender.negotiation.outcomes import NEGOTIATED_KINDS
 from sender.negotiation.retry import RetryDecision
-from sender.services import tickets, trials
+from sender.services import gate, tickets, trials
 from sender.services.audit import write_entry
 from sender.services.delays import base_delays, due_at, new_jitter
 from sender.services.locks import lock_batches, lock_destination_row
@@ -151,7 +153,10 @@ def note_failure(
 def block(
     destination: Destination, decision: RetryDecision, detail: str, attempt: UUID | None
 ) -> Hold:
-    """Hold a destination until a negotiation succeeds; a breaker over it is ended."""
+    """Hold a destination until a negotiation succeeds; a breaker over it is ended.
+
+    A block that a person ended to see it tried goes on, as old as it was, if that was in vain.
+    """
     with transaction.atomic():
         _lock(destination)
         hold = _of_engine(destination.pk)
@@ -159,6 +164,7 @@ def block(
             Hold.objects.filter(pk=hold.pk).update(ended_at=timezone.now(), ended_by=SYSTEM)
             hold = None
         is_new = hold is None
+        hold = hold or _tried_in_vain(destination.pk)
         if hold is None:
             hold = Hold(destination=destination, kind=HoldKind.BLOCKED, set_by=SYSTEM)
         hold.failures += 1
@@ -167,6 +173,21 @@ def block(
         if is_new:
             _write(hold, "block", SYSTEM)
     return hold
+
+
+def _tried_in_vain(destination_id: int) -> Hold | None:
+    """Return the last block, going on, if a person ended it and nothing was answered since."""
+    blocks = Hold.objects.filter(destination_id=destination_id, kind=HoldKind.BLOCKED)
+    last = blocks.order_by("-ended_at", "-id").first()
+    if last is None or last.ended_at is None or last.ended_by == SYSTEM:
+        return None
+    since = Association.objects.filter(
+        destination_id=destination_id, started_at__gte=last.ended_at, outcome__in=NEGOTIATED_KINDS
+    )
+    if since.order_by().exists() or gate.works_beside(destination_id, None):
+        return None
+    last.ended_at, last.ended_by = None, ""
+    return last
 
 
 def answered(destination_id: int, attempt: UUID) -> None:

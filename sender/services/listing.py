@@ -7,14 +7,15 @@ it. What is found is shared by all sends of the listing; what each of them sends
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Case, Count, F, Min, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from sender.dicom import files
@@ -40,7 +41,7 @@ from sender.services.taking import (
     store,
     take_window,
 )
-from sender.services.walking import LINES, Place, Walk
+from sender.services.walking import LINES, Found, OutOfSight, Place, Walk
 
 __all__ = ["TOO_YOUNG", "ScanEnd", "holds_files", "scan_listing"]
 SLICE_SECONDS = 45.0
@@ -135,11 +136,13 @@ def _scan_safely(listing: Listing, owner: str, *, in_slices: bool) -> ScanEnd:
 
 def _leave(listing: Listing, error: Exception) -> bool:
     """Leave a listing to hosts that may see its sources, if there are such; that is no try."""
-    if not SIGHT.leaves(Listing, listing.pk):
+    is_left = isinstance(error, OutOfSight) or SIGHT.leaves(Listing, listing.pk)
+    if not is_left:
         return False
     logger.warning("Listing %s is left to other hosts: %s", listing.pk, error)
     mine = Listing.objects.filter(pk=listing.pk, owner=listing.owner)
-    mine.update(owner="", lease_until=None, tries=F("tries") - 1)
+    # None is counted once a part of it was taken.
+    mine.update(owner="", lease_until=None, tries=Greatest(F("tries"), 1) - 1)
     return True
 
 
@@ -147,11 +150,14 @@ def _begin(listing: Listing, owner: str, *, in_slices: bool) -> Scan:
     """Raises: InvalidSelection: a rule can't be used."""
     selection = parse_selection(listing.rules)
     roots = None if listing.roots is None else [Path(root) for root in listing.roots]
+    reached = Place.of_cursor(listing.cursor)  # by others, if not by us
     walk = Walk(
         sources=listing.sources,
         lines=lambda number: path_lists.lines_behind(listing, number, LINES),
         roots=roots,
         empty=set(listing.cursor.get("empty", ())),
+        leaves=lambda: in_slices and SIGHT.leaves(Listing, listing.pk, reached),
+        goes_ahead=bool(listing.cursor.get("ahead")),
     )
     return Scan(
         listing=listing,
@@ -199,10 +205,30 @@ def _scan(scan: Scan) -> bool:
     if "settling" in cursor:
         return True
     waiting = scan.walk(Place.of_cursor(cursor))
-    while window := list(islice(waiting, WINDOW)):
-        if not take_window(scan, window) or scan.is_over:
+    while window := _next_window(waiting):
+        if window.found and (not take_window(scan, window.found) or scan.is_over):
             return False
+        if window.left:
+            raise window.left
     return True
+
+
+class _Window(NamedTuple):
+    """What is taken together, and why nothing behind it is to be taken here."""
+
+    found: list[Found]
+    left: OutOfSight | None = None
+
+
+def _next_window(waiting: Iterator[Found]) -> _Window | None:
+    """Return what comes next; None if nothing does."""
+    found: list[Found] = []
+    try:
+        for one in islice(waiting, WINDOW):
+            found.append(one)
+    except OutOfSight as unseen:
+        return _Window(found, unseen)
+    return _Window(found) if found else None
 
 
 def _settle(scan: Scan) -> bool:

@@ -17,9 +17,9 @@ from sender.negotiation import parking, retry
 from sender.negotiation.contexts import Proposal
 from sender.negotiation.outcomes import ContextOutcome, ContextResult, InstanceOutcome
 from sender.services import again
-from sender.services.again import Items, Subset
 from sender.services.audit import write_entry
 from sender.services.sending import WrongState
+from sender.services.subsets import Items, Subset
 
 logger = logging.getLogger(__name__)
 SYSTEM = "system"
@@ -116,8 +116,11 @@ def _subset(sop_class: str, transfer_syntax: str) -> Subset:
     )
 
 
-def parked_instances(destination: Destination, pair: ParkedPair) -> int:
-    """Return how many instances wait for the pair, in sends that were not cancelled."""
+def parked_rows(destination: Destination, pair: ParkedPair) -> int:
+    """Return how many rows wait for the pair, in sends that were not cancelled.
+
+    An instance that several sends have counts for each: as often it would be sent.
+    """
     return _items(destination, pair.sop_class_uid, pair.transfer_syntax_uid).count()
 
 

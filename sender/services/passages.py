@@ -84,6 +84,7 @@ class Passage:
         answers: outcomes that nobody has taken in for the pace yet.
         stored: SOP classes of which the peer has stored something.
         gives_way: something more urgent waits for the end of the study at work.
+        is_proof: answers of it are committed, so that the destination is known to work.
     """
 
     opened: RecordedAssociation
@@ -99,6 +100,7 @@ class Passage:
     answers: deque[StoreOutcome] = field(default_factory=deque)
     stored: set[str] = field(default_factory=set)
     gives_way: bool = False
+    is_proof: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property

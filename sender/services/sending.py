@@ -33,6 +33,7 @@ from sender.services import (
     fairness,
     inline_sends,
     path_lists,
+    reopening,
     sources,
     tickets,
     uploads,
@@ -236,6 +237,7 @@ def cancel_send(send: Send, actor: str) -> None:
             found = "has ended" if send.is_ended else "is being cancelled"
             raise WrongState(f"Send {send.pk} {found} already.")
         Send.objects.filter(pk=send.pk).update(control="cancel")
+        reopening.forget(send.pk)
         write_entry(actor=actor, action="send.cancel", subject=str(send.pk), facts={})
     finish_if_done(send.pk, seconds=cancelling.MOMENT_SECONDS)
     send.refresh_from_db()
@@ -274,7 +276,7 @@ def finish_if_done(send_id: int, *, seconds: float = cancelling.MOMENT_SECONDS) 
         if send.control == "pause" and send.state == SendState.QUEUED:
             move_send(send_id, SendState.PAUSED, before=(SendState.QUEUED,))
         open_batches = SendBatch.objects.filter(send_id=send_id, state__in=OPEN_BATCHES)
-        if open_batches.exists():
+        if open_batches.exists() or reopening.wishes_of(send):
             return None
         if send.state != SendState.CANCELLING:
             return _end(send, _final_state(send), timezone.now())

@@ -83,6 +83,7 @@ class Scan:
             "kinds": sorted(self.kinds),
             "empty": sorted(self.walk.empty),
             "repeated": self.repeated,
+            "ahead": self.walk.goes_ahead,
         }
 
 

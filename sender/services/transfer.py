@@ -350,7 +350,8 @@ def _commit(passage: Passage, run: Run, *, was_tried: bool) -> None:
     Args:
         was_tried: it failed before, and may have been committed nevertheless.
     """
-    uid = passage.opened.attempt.uid
+    uid, destination_id = passage.opened.attempt.uid, run.send.destination_id
+    is_answered = any(result.outcome.status is not None for result in run.results)
     with transaction.atomic():
         # Both rows are locked now: nobody takes the batch or closes the association meanwhile.
         is_held = extend_batch(run.lease, last_outcome_at=timezone.now())
@@ -358,9 +359,13 @@ def _commit(passage: Passage, run: Run, *, was_tried: bool) -> None:
             raise LeaseLost
         if was_tried and _is_committed(uid, run):
             return
+        is_news = is_answered and not (passage.is_proof or fairness.is_proven(destination_id))
         recording.record_instances(uid, run.results)
         write_changes(run.changes, uid)
-        parked.park(run.send.destination_id, run.parked)
+        parked.park(destination_id, run.parked)
+        if is_news:
+            fairness.call_for_waiting(destination_id)
+    passage.is_proof |= is_answered
 
 
 def _is_committed(uid: UUID, run: Run) -> bool:

@@ -11,11 +11,12 @@ from django.utils import timezone
 
 from sender.models import BatchState, Destination, Send, SendBatch, SendState, StudyPart
 from sender.models.sends import URGENT
-from sender.services import fairness, gate, limits, owners
+from sender.services import fairness, gate, limits, owners, reopening
 from sender.services.heartbeat import sender_state
 
 MOST_NAMED = 5
 _NO_SENDER = "No background sender is running: what is left is settled once one is."
+_NOBODY_TAKES_UP = "No background sender is running: the rest is made ready once one is."
 _FOLLOWS = "Nobody works on it now. The background sender takes it up, if one is running."
 
 
@@ -117,6 +118,16 @@ def what_is_left_to_cancel(send: Send) -> str:
     rows = StudyPart.objects.filter(send=send).aggregate(n=Sum("pending", default=0))["n"]
     word = "1 row is" if rows == 1 else f"{rows:,} rows are"
     return f"Nothing is begun any more; {word} still to be settled as cancelled.{follows}"
+
+
+def what_is_left_to_take_up(send: Send) -> str:
+    """Say how far a send is that is being made ready to be tried again; "" of others."""
+    wishes = reopening.wishes_of(send)
+    if not wishes or send.is_ended:
+        return ""
+    ready, rows = (sum(wish[name] for wish in wishes) for name in ("ready", "rows"))
+    follows = "" if sender_state().is_live else f" {_NOBODY_TAKES_UP}"
+    return f"{ready:,} of {rows:,} rows are ready so far; what is ready may go already.{follows}"
 
 
 def run_by(send: Send) -> str:

@@ -14,6 +14,7 @@ from sender.dicom.files import Entry
 from sender.models import ListedPath
 from sender.models.sources import real_path, stored_path
 from sender.negotiation.instances import Unreadable
+from sender.services.sight import is_in_sight
 from sender.services.sources import InvalidSource, Roots, check_source, say_cause
 
 LINES = 1000
@@ -55,6 +56,10 @@ class Place:
         )
 
 
+class OutOfSight(InvalidSource):
+    """A line of the list names what this host does not see, though others may: it is theirs."""
+
+
 class LostFolder(Unreadable):
     """A folder that was listed up to some file and now can't be: what else it holds is unknown."""
 
@@ -93,18 +98,23 @@ class Walk:
     Attributes:
         empty: indices of sources that hold nothing at all.
         lines: returns the lines of the list of paths behind one, at most LINES.
+        leaves: tells whether lines that name what this host does not see are left to others.
+        goes_ahead: they were left for long enough, and are told now as lines that can't be used.
     """
 
     sources: Sequence[str]
     lines: "Callable[[int], Sequence[ListedPath]]"
     roots: Sequence[Path] | None
     empty: set[int] = field(default_factory=set)
+    leaves: Callable[[], bool] = lambda: False
+    goes_ahead: bool = False
 
     def __call__(self, start: Place) -> Iterator[Found]:
         """Yield what stands behind a place.
 
         Raises:
             InvalidSource: a source is gone, or no longer what was named.
+            OutOfSight: the next line is left to others.
         """
         for index in range(start.source, len(self.sources)):
             yield from self._source(index, start if index == start.source else Place(index))
@@ -137,7 +147,8 @@ class Walk:
         line = self.lines(start.line - 1)[0]
         try:
             source = _resolve(line, Roots(self.roots))
-        except InvalidSource:
+        except InvalidSource as error:
+            self._leave_unseen(line, error)
             return
         if os.path.isdir(source):
             for entry in files_behind(source, start):
@@ -149,6 +160,7 @@ class Walk:
         try:
             source = "" if problem else _resolve(line, roots)
         except InvalidSource as error:
+            self._leave_unseen(line, error)
             problem = error.why
         is_empty = True
         if not problem:
@@ -158,6 +170,15 @@ class Walk:
         if is_empty:
             problem = problem or "holds no files"
             yield Found(index, line.number, _useless(line, problem), problem)
+
+    def _leave_unseen(self, line: ListedPath, why: InvalidSource) -> None:
+        """Raises: OutOfSight: what a line names is left to others."""
+        named = filter(None, (real_path(line.path), real_path(line.first_cell)))
+        if self.goes_ahead or any(map(is_in_sight, named)):
+            return
+        if self.leaves():
+            raise OutOfSight(str(why)) from None
+        self.goes_ahead = True
 
 
 def _resolve(line: ListedPath, roots: Roots) -> str:

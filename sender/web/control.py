@@ -18,9 +18,9 @@ from sender.negotiation import sop_classes, syntaxes
 from sender.negotiation.outcomes import InstanceOutcome
 from sender.negotiation.uids import is_valid_uid
 from sender.services import again, control, holds, parked, sending
-from sender.services.again import Subset
 from sender.services.holds import InvalidHold
 from sender.services.sending import InvalidSource, WrongState
+from sender.services.subsets import MAY_RETRY, NOT_ARRIVED, Subset
 from sender.web.access import needs
 from sender.web.numbers import number_in
 from sender.web.people import safe_next
@@ -30,12 +30,12 @@ HOURS = (("", "until it is resumed"), ("1", "for 1 hour"), ("4", "for 4 hours"),
          ("12", "for 12 hours"), ("24", "for a day"))  # fmt: skip
 NOTHING_CHOSEN = "Nothing was chosen."
 RETRIED = {
-    "": ("Failed or unknown", again.NOT_ARRIVED),
+    "": ("Failed or unknown", NOT_ARRIVED),
     "failed": ("Failed", frozenset({InstanceOutcome.FAILED})),
     "unknown": ("Unknown", frozenset({InstanceOutcome.UNKNOWN})),
     "unsendable": ("Not sent", frozenset({InstanceOutcome.UNSENDABLE})),
     "cancelled": ("Cancelled", frozenset({InstanceOutcome.CANCELLED})),
-    "any": ("Any of these", again.MAY_RETRY),
+    "any": ("Any of these", MAY_RETRY),
 }
 """What may be tried again, as a form offers it."""
 
@@ -132,7 +132,7 @@ def hold_resume(request: HttpRequest, number: int) -> HttpResponse:
 @needs("operate")
 @require_POST
 def destination_override(request: HttpRequest, number: int) -> HttpResponse:
-    """Let a destination be sent to outside its windows for a while."""
+    """Let a destination be sent to outside its windows for a while, or no longer."""
     _override(request, get_object_or_404(Destination, pk=number))
     return redirect("destination", number)
 
@@ -140,19 +140,22 @@ def destination_override(request: HttpRequest, number: int) -> HttpResponse:
 @needs("operate")
 @require_POST
 def send_override(request: HttpRequest, number: int) -> HttpResponse:
-    """Let a send run outside its windows for a while."""
+    """Let a send run outside its windows for a while, or no longer."""
     _override(request, _find(number))
     return redirect("send", number)
 
 
 def _override(request: HttpRequest, target: Send | Destination) -> None:
-    form = OverrideForm(request.POST)
-    if not form.is_valid():
+    form, ends = OverrideForm(request.POST), "end" in request.POST
+    if not ends and not form.is_valid():
         messages.error(request, NOTHING_CHOSEN)
         return
-    until = timezone.now() + timedelta(hours=form.cleaned_data["hours"])
     try:
-        control.override_window(target, _actor(request), until)
+        if ends:
+            control.end_override(target, _actor(request))
+        else:
+            until = timezone.now() + timedelta(hours=form.cleaned_data["hours"])
+            control.override_window(target, _actor(request), until)
     except WrongState as error:
         messages.error(request, str(error))
 
@@ -172,7 +175,8 @@ def destination_parked(request: HttpRequest, number: int) -> HttpResponse:
         [(pair.sop_class_uid, pair.transfer_syntax_uid) for pair in pairs],
         _actor(request),
     )
-    messages.success(request, f"{_counted(count)} sent again, each in its own send.")
+    rows = counted(count, "row is,rows are")
+    messages.success(request, f"{rows} sent again, each in its own send.")
     return redirect("destination", number)
 
 
@@ -262,7 +266,7 @@ def send_retry(request: HttpRequest, number: int) -> HttpResponse:
     """Retry the rows of a send that ended alike, or of one study or SOP class."""
     given = request.POST
     subset = Subset(
-        outcomes=frozenset(_outcomes(given.getlist("outcome"))) or again.NOT_ARRIVED,
+        outcomes=frozenset(_outcomes(given.getlist("outcome"))) or NOT_ARRIVED,
         reason=given.get("reason"),
         study=given.get("study"),
         sop_class=given.get("sop_class"),

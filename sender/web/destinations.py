@@ -9,7 +9,6 @@ from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from sender.analytics import overview
@@ -17,7 +16,7 @@ from sender.analytics.history import HistoryQuery, find_associations
 from sender.analytics.rates import RateQuery, acceptance, last_days, totals
 from sender.models import Association, AssociationScope, ContextTemplate, Destination, Enquiry
 from sender.negotiation.profiles import Limits
-from sender.services import enquiries, gate, parked
+from sender.services import control, enquiries, gate, parked
 from sender.services.destinations import (
     DestinationFacts,
     InvalidDestination,
@@ -163,16 +162,16 @@ def destination(request: HttpRequest, number: int) -> HttpResponse:
 
 def _standing(found: Destination) -> dict[str, Any]:
     """Return how a destination stands: what holds it back, its limits, what waits for a fix."""
-    until, way = found.window_override_until, gate.look(found.pk)
+    way = gate.look(found.pk)
     return {
         "closed": way.closed or way.awaited,
         "limits": Limits(
             found.bytes_per_second, found.instances_per_second, found.max_associations
         ),
-        "overridden": until is not None and until > timezone.now(),
+        "overridden": control.is_overridden(found),
         "override": OverrideForm(),
         "past_holds": found.holds.filter(ended_at__isnull=False)[:10],
-        "parked": [(pair, parked.parked_instances(found, pair)) for pair in found.parked.all()],
+        "parked": [(pair, parked.parked_rows(found, pair)) for pair in found.parked.all()],
     }
 
 

@@ -112,6 +112,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "poll_seconds": 10 if found.state == SendState.PAUSED else 2,
         "sees_identifiers": may(request.user, "read_identifiers"),
         "override": OverrideForm(),
+        "overridden": control.is_overridden(found),
         "can_pause": found.state in control.PAUSABLE and not found.control,
         "listing": found.listing,
         "found": findings_of(found.listing, sees_identifiers=may(request.user, "read_identifiers")),
@@ -127,6 +128,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
     moves = not is_held and accounts.may_move(found, at_work)
     is_told = moves or found.is_ended
     expected, may_retry = _outlook(found), again.is_retriable(found)
+    left_to_take_up = waits.what_is_left_to_take_up(found)
     groups = accounts.failure_groups(found)
     if not context["sees_identifiers"]:
         groups = [group for group in groups if not accounts.names_a_file(group)]
@@ -143,6 +145,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "associations": accounts.associations_of(found),
         "closed": closed,
         "waits_for": waits_for,
+        "left_to_take_up": left_to_take_up,
         "left_to_cancel": waits.what_is_left_to_cancel(found),
         "run_by": waits.run_by(found),
         "slowed_by": "" if found.is_ended else waits.slowed_by(found),
@@ -153,6 +156,7 @@ def _describe(found: Send, request: HttpRequest) -> dict[str, Any]:
         "may_retry": may_retry,
         "can_retry_part": may_retry and any(group.retriable for group in groups),
         "can_retry": may_retry
+        and not left_to_take_up
         and progress.counts[InstanceOutcome.FAILED] + progress.counts[InstanceOutcome.UNKNOWN] > 0,
         "may_take_up": progress.counts[InstanceOutcome.CANCELLED]
         if may_retry and found.is_wholly_planned

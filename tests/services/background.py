@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 20.0
 
 
 @contextmanager
-def background(*, workers: int = 2) -> Iterator[None]:
+def background(*, workers: int = 2, ticks: bool = True) -> Iterator[None]:
     """Run tickets, and tick, until the block is left; what goes wrong fails the test."""
     stop_file = Path(tempfile.mkdtemp(prefix="concordat-stop-")) / "stop"
     os.environ["CONCORDAT_STOP_FILE"] = str(stop_file)  # conftest takes it back
@@ -27,7 +27,7 @@ def background(*, workers: int = 2) -> Iterator[None]:
     faults: list[BaseException] = []
     threads = [
         threading.Thread(target=_run, args=(task, ended, faults), daemon=True)
-        for task in (_tick, *[_take_ticket] * workers)
+        for task in (*[_tick] * ticks, *[_take_ticket] * workers)
     ]
     for thread in threads:
         thread.start()

@@ -10,6 +10,7 @@ from sender.negotiation.outcomes import InstanceOutcome
 from sender.services import again, cancelling, engine, heartbeat, plan_ends, sending, tallies, waits
 from sender.services.owners import lease_end
 from sender.services.sending import WrongState
+from sender.services.subsets import Subset
 from tests import factories
 from tests.services.test_control import planned, split_by_study, write_studies
 from tests.services.test_sending import outcomes
@@ -124,7 +125,7 @@ def test_who_comes_late_leaves_a_send_alone_that_was_taken_up_again(send: Send) 
     for _ in range(3):
         engine.tick("test")
     again.retry_some(
-        Send.objects.get(pk=send.pk), "anna", again.Subset(frozenset({InstanceOutcome.CANCELLED}))
+        Send.objects.get(pk=send.pk), "anna", Subset(frozenset({InstanceOutcome.CANCELLED}))
     )
     assert cancelling.settle(send.pk, seconds=60)
     assert (counted(send), send.state) == ({"pending": 12}, SendState.QUEUED)

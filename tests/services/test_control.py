@@ -491,6 +491,29 @@ def test_destinations_that_were_never_tried_leave_a_worker_free(
     assert not fairness.must_wait(good.pk)
 
 
+def test_a_destination_that_shows_that_it_works_has_all_its_associations_at_once(
+    store: Store, folder: Path, settings: Settings
+) -> None:
+    """With the first answers, not with the next tick: there is none here."""
+    settings.WORKERS = 2
+    to = factories.at_full_pace(slow(store, max_associations=2))
+    send = planned(to, folder)
+    split_by_study(send)
+    OrmQ.objects.all().delete()
+    for _ in range(2):
+        tickets.issue_work(to.pk)
+    with background(workers=2, ticks=False):
+        await_true(lambda: store.stored, "an answer", 5)
+        await_true(lambda: two_are_open(to), "a second association", 2)
+        await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 20)
+    assert Association.objects.count() == 2
+    assert_sent_once(send, store)
+
+
+def two_are_open(to: Destination) -> bool:
+    return AssociationAttempt.objects.filter(destination=to, closed_at=None).count() == 2
+
+
 @pytest.mark.parametrize("trigger", [Trigger.SEND, Trigger.ECHO])
 def test_who_sends_inline_or_asks_a_peer_is_no_worker(
     trigger: Trigger, settings: Settings, tmp_path: Path

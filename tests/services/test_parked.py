@@ -95,7 +95,7 @@ def test_what_is_refused_is_parked_once(send: Send) -> None:
     pair = ParkedPair.objects.get()
     assert (pair.sop_class_uid, pair.transfer_syntax_uid) == PAIR
     assert pair.offered_at is None
-    assert parked.parked_instances(send.destination, pair) == 3
+    assert parked.parked_rows(send.destination, pair) == 3
     assert set(SendItem.objects.filter(outcome="unsendable").values_list("rule", flat=True)) == {
         "no_context"
     }

@@ -4,6 +4,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,11 @@ from sender.services import (
     transfer,
     trials,
 )
-from sender.services.again import Subset
 from sender.services.destinations import DestinationFacts, change_destination
 from sender.services.gate import By
 from sender.services.leases import BatchLease
 from sender.services.sending import WrongState
+from sender.services.subsets import Subset
 from tests import factories
 from tests.processes import await_true, free_port
 from tests.scripted_acceptor import Conversation, abort, acceptor, rejection
@@ -216,6 +217,44 @@ def test_one_click_ends_the_waiting_for_the_fix(
     holds.resume(Hold.objects.get(), "anna")
     engine.work(pacs.pk)
     assert (state_of(send), outcomes(send)) == (SendState.SUCCEEDED, {"sent": 9})
+
+
+def tried_now(pacs: Destination) -> None:
+    """Have a block tried at once that is a day old."""
+    a_day_ago = timezone.now() - timedelta(days=1)
+    Hold.objects.filter(ended_at=None).update(started_at=a_day_ago)
+    holds.resume(Hold.objects.get(ended_at=None), "anna")
+    engine.work(pacs.pk)
+
+
+def test_a_block_that_is_tried_in_vain_is_as_old_as_it_was(pacs: Destination, folder: Path) -> None:
+    planned(pacs, folder)
+    engine.work(pacs.pk)
+    tried_now(pacs)
+    held = Hold.objects.get()
+    assert (held.kind, held.ended_at, held.ended_by) == (HoldKind.BLOCKED, None, "")
+    assert held.started_at < timezone.now() - timedelta(hours=23)
+    assert held.failures == 2
+    verbs = AuditEntry.objects.order_by("pk").values_list("action", flat=True)
+    assert [verb for verb in verbs if verb in ("destination.block", "destination.resume")] == [
+        "destination.block", "destination.resume", "destination.block",
+    ]  # fmt: skip
+
+
+def test_a_block_after_an_answer_is_a_new_one(
+    pacs: Destination, profiles: dict[str, Profile], folder: Path
+) -> None:
+    planned(pacs, folder)
+    engine.work(pacs.pk)
+    refuses, profiles["PACS"] = profiles["PACS"], WORKS
+    tried_now(pacs)
+    assert not Hold.objects.active().exists()
+    profiles["PACS"] = refuses
+    planned(pacs, folder)
+    engine.work(pacs.pk)
+    held = Hold.objects.get(ended_at=None)
+    assert held.started_at > timezone.now() - timedelta(hours=1)
+    assert Hold.objects.count() == 2
 
 
 def changed(to: Destination, **changes: Any) -> None:

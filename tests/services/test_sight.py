@@ -14,6 +14,7 @@ from sender.dicom.encoding import SourceUnusable
 from sender.models import (
     Association,
     BatchState,
+    ContextTemplate,
     Destination,
     Hold,
     InstanceAttempt,
@@ -30,16 +31,21 @@ from sender.negotiation import retry
 from sender.services import (
     engine,
     holds,
+    listing,
     passages,
+    path_lists,
     planner,
     probing,
     run_starting,
     schedule_runs,
+    sending,
     sight,
+    taking,
 )
 from sender.services.conversions import Conversions
 from sender.services.heartbeat import STALE_SECONDS
 from sender.services.passages import Passage
+from sender.services.sending import SendOrder
 from sender.services.sight import LOOK_EVERY_SECONDS, PATIENCE_SECONDS, Sight
 from tests import factories
 from tests.processes import free_port
@@ -193,8 +199,7 @@ def test_a_listing_whose_source_is_elsewhere_is_left_to_other_hosts(
     send = order(factories.destination(), folder)
     away = folder.rename(folder.with_name("elsewhere"))
     planner.plan_send(send.pk)
-    listing = Listing.objects.get()
-    assert (listing.state, listing.tries, listing.owner) == (ListingState.SCANNING, 0, "")
+    assert_given_back()
     assert Send.objects.get().state == SendState.PLANNING
     clock.seconds += PATIENCE_SECONDS
     planner.plan_send(send.pk)
@@ -255,3 +260,123 @@ def test_a_blocked_destination_is_asked_by_hosts_that_have_its_certificates(
     assert hold.failures == 1
     assert hold.probe_at is not None
     assert hold.probe_at <= timezone.now()
+
+
+def assert_given_back() -> None:
+    """The listing waits for another host, and no try of it counts."""
+    found = Listing.objects.get()
+    assert (found.state, found.tries, found.owner) == (ListingState.SCANNING, 0, "")
+
+
+def listed(paths: list[Path], *sources: Path) -> Send:
+    """Order a send of a list of paths, and of sources."""
+    version = ContextTemplate.objects.get(name="Derived from files").newest
+    text = "\n".join(map(str, paths))
+    given = SendOrder(
+        factories.destination(),
+        version,
+        list(map(str, sources)),
+        "test",
+        roots=None,
+        path_list=path_lists.read_path_list(text.encode()) if text else None,
+    )
+    return sending.create_send(given, start=True)
+
+
+def plan(send: Send) -> tuple[str, int]:
+    """Have a send planned here; return its state and how many files were listed."""
+    planner.plan_send(send.pk)
+    send.refresh_from_db()
+    return send.state, send.listed
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """A folder that is not mounted here; where it would be is nothing, or an empty folder."""
+    factories.write_instance(tmp_path / "away" / "deep" / "3.dcm", sop_instance="1.2.3.3")
+    (tmp_path / "share").mkdir()
+    return tmp_path / "share"
+
+
+def test_lines_of_a_list_that_are_elsewhere_are_left_to_other_hosts(
+    folder: Path, share: Path, clock: Clock
+) -> None:
+    other_host()
+    send = listed([folder / "1.dcm", share / "deep" / "3.dcm", folder / "2.dcm"])
+    assert plan(send) == (SendState.PLANNING, 1)
+    assert plan(send) == (SendState.PLANNING, 1), "what came before the line is taken once"
+    assert_given_back()
+    share.rmdir()
+    share.with_name("away").rename(share)  # as on the other host
+    assert plan(send) == (SendState.QUEUED, 3)
+    assert outcomes(send) == {"pending": 3}
+    assert not path_lists.problems(Listing.objects.get()).exists()
+
+
+def test_lines_that_no_host_gets_on_with_are_told_at_last_all_of_them(
+    folder: Path, share: Path, clock: Clock
+) -> None:
+    other_host()
+    send = listed([share / "3.dcm", folder / "1.dcm", share / "4.dcm", folder / "2.dcm"])
+    assert plan(send) == (SendState.PLANNING, 0)
+    clock.seconds += PATIENCE_SECONDS - 1
+    assert plan(send) == (SendState.PLANNING, 0)
+    clock.seconds += 1
+    assert plan(send) == (SendState.QUEUED, 4)
+    assert outcomes(send) == {"pending": 2, "unsendable": 2}
+    said = {(row.number, row.problem) for row in path_lists.problems(Listing.objects.get())}
+    assert said == {(1, "does not exist"), (3, "does not exist")}
+
+
+def test_a_list_with_which_others_get_on_stays_theirs(
+    folder: Path, share: Path, clock: Clock
+) -> None:
+    other_host()
+    send = listed([share / "3.dcm", folder / "1.dcm", share / "4.dcm"])
+    plan(send)
+    clock.seconds += PATIENCE_SECONDS
+    Listing.objects.update(cursor={"source": 0, "line": 2, "path": str(folder / "1.dcm")})
+    assert plan(send) == (SendState.PLANNING, 0)
+
+
+def test_a_line_whose_folder_is_here_is_wrong_for_all(folder: Path) -> None:
+    other_host()
+    send = listed([folder / "1.dcm", folder / "9.dcm"])
+    assert plan(send) == (SendState.QUEUED, 2)
+    assert outcomes(send) == {"pending": 1, "unsendable": 1}
+
+
+def test_the_rest_of_a_folder_in_a_list_is_left_as_well(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "CHUNK", 1)
+    monkeypatch.setattr(listing, "SLICE_SECONDS", -1)
+    other_host()
+    mounted = folder.with_name("mounted")
+    mounted.mkdir()
+    folder.rename(mounted / "in")
+    send = listed([mounted / "in"])
+    assert plan(send) == (SendState.PLANNING, 1)
+    away = mounted.rename(mounted.with_name("away"))
+    for _ in range(3):
+        assert plan(send) == (SendState.PLANNING, 1)
+    away.rename(mounted)
+    for _ in range(9):
+        plan(send)
+    assert outcomes(send) == {"pending": 2}
+
+
+def test_a_second_source_that_is_elsewhere_is_left_too(
+    folder: Path, share: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No try is counted once the first was listed: there is none to take back."""
+    monkeypatch.setattr(listing, "WINDOW", 2)
+    other_host()
+    share.rmdir()
+    away = share.with_name("away")
+    away.rename(share)
+    listed([], folder, share)
+    share.rename(away)
+    ended = listing.scan_listing(Listing.objects.get().pk, "here", in_slices=True)
+    assert ended is listing.ScanEnd.LEFT
+    assert_given_back()

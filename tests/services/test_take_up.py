@@ -20,8 +20,8 @@ from sender.services import (
     settling,
     tallies,
 )
-from sender.services.again import Subset
 from sender.services.sending import SendOrder, WrongState
+from sender.services.subsets import MAY_RETRY, Subset
 from tests import factories
 from tests.services.test_control import planned, split_by_study, state_of, write_studies
 from tests.services.test_sending import at, order, outcomes
@@ -116,7 +116,7 @@ def test_a_send_that_was_cancelled_before_its_plan_was_whole_is_refused(
     send.refresh_from_db()
     assert send.state == SendState.CANCELLED
     assert 0 < send.items.filter(outcome="cancelled").count() < 9
-    for outcomes_wanted in (CANCELLED, again.MAY_RETRY):
+    for outcomes_wanted in (CANCELLED, MAY_RETRY):
         with pytest.raises(WrongState, match="before its plan was complete"):
             again.retry_some(send, "anna", Subset(outcomes=outcomes_wanted))
     assert not again.is_retriable(send)

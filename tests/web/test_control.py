@@ -263,6 +263,29 @@ def test_a_window_is_overridden(as_role: SignIn, send: Send) -> None:
     assert "Nothing was chosen." in text(client, f"/sends/{send.pk}/")
 
 
+@pytest.mark.parametrize("of", ["send", "destination"])
+def test_an_override_is_taken_back(as_role: SignIn, send: Send, of: str) -> None:
+    windows = "mon-sun 00:00-00:01"
+    running(send, **({"windows": windows} if of == "send" else {}))
+    Destination.objects.update(windows=windows if of == "destination" else "")
+    number = send.pk if of == "send" else send.destination_id
+    client, page = as_role("operator"), f"/{of}s/{number}/"
+    assert "End the override" not in text(client, page)
+    client.post(f"{page}override/", {"hours": "4"})
+    assert "overridden until" in text(client, page)
+    assert "End the override" in text(client, page)
+    assert "End the override" not in text(as_role("viewer"), page)
+    client = as_role("operator")
+    client.post(f"{page}override/", {"end": "1"})
+    assert "overridden until" not in text(client, page)
+    assert "Nothing is being sent" in text(client, f"/sends/{send.pk}/")
+    entry = AuditEntry.objects.get(action=f"{of}.end_override")
+    assert entry.subject == (str(send.pk) if of == "send" else send.destination.name)
+    client.post(f"{page}override/", {"end": "1"})
+    assert "Its windows are not overridden any more." in text(client, page)
+    assert AuditEntry.objects.filter(action=f"{of}.end_override").count() == 1
+
+
 def test_a_group_of_failures_is_retried_alone(as_role: SignIn, send: Send) -> None:
     client = as_role("operator")
     page = text(client, f"/sends/{send.pk}/")
@@ -425,11 +448,14 @@ def test_parked_data_are_offered_and_sent(
     )
     client = as_role("operator")
     address = f"/destinations/{destination.pk}/"
-    assert "Now accepted" in text(client, address)
+    page = text(client, address)
+    assert "Now accepted" in page
+    assert "Rows of sends" in page
+    assert "An instance that several sends have counts as a row of each" in page
     client.post(f"{address}parked/")
     assert "Nothing was chosen." in text(client, address)
     client.post(f"{address}parked/", {"pair": [str(pair.pk)]})
-    assert "1 instance is sent again" in text(client, address)
+    assert "1 row is sent again" in text(client, address)
     assert SendItem.objects.get(position=1).outcome == "pending"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
@@ -293,3 +294,19 @@ def test_a_send_that_is_being_cancelled_says_so_and_offers_no_second_time(
     assert "No background sender is running" in page
     assert "Cancel…" not in page
     assert "Urgent" not in page
+
+
+def test_a_send_that_is_being_made_ready_says_so_and_offers_no_second_time(
+    as_role: SignIn, send: Send
+) -> None:
+    running(send)
+    client = as_role("operator")
+    retry = f'action="/sends/{send.pk}/retry/"'
+    send.parts.update(failed=F("pending"), pending=0)
+    assert retry in text(client, f"/sends/{send.pk}/")
+    wish = {"subset": {"outcomes": ["failed"]}, "after": 0, "until": 9, "rows": 5000, "ready": 2000}
+    Send.objects.filter(pk=send.pk).update(plan_cursor={"again": [wish]})
+    page = text(client, f"/sends/{send.pk}/")
+    assert "It is being made ready to be tried again." in page
+    assert "2,000 of 5,000 rows are ready so far" in page
+    assert retry not in page
