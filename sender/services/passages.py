@@ -1,8 +1,8 @@
 """An association at work: what it carries, and how it is looked after each second.
 
 The thread that holds the leases (services/tenure.py) does so: it ends the work when the gate closes
-(services/gate.py), hands out a new share of the limits, and takes in how the peer keeps up
-(services/limits.py).
+(services/gate.py) or the destination becomes another, hands out a new share of the limits, and
+takes in how the peer keeps up (services/limits.py).
 """
 
 import logging
@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -18,6 +18,7 @@ from django.utils import timezone
 from sender.models import Send, SendBatch
 from sender.negotiation import pacing
 from sender.negotiation.outcomes import StoreOutcome
+from sender.negotiation.peers import Peer
 from sender.services import fairness, gate, leases, limits, recording
 from sender.services.associating import RecordedAssociation
 from sender.services.conversions import Conversions
@@ -131,12 +132,20 @@ def _take_in(passage: Passage, view: View) -> None:
     share = limits.share_of(destination, now, view.in_use)
     if passage.pacer is not None:
         passage.pacer.share(share)
-    if view.closed is not None:
+    if view.closed is not None or _is_another(destination.peer, passage.opened.peer):
         passage.end()
     # A transfer that began without limits can't slow down: the next association does.
     is_too_fast = passage.pacer is None and not share.is_free
     if is_too_fast or passage.tenure.slot.number > limits.pace_of(destination, now).associations:
         passage.stopping.set()
+
+
+def _is_another(now: Peer, then: Peer) -> bool:
+    """Tell whether a destination was changed so that an open association is not with it any more.
+
+    Other timeouts and another maximum length are for the next association.
+    """
+    return replace(now, timeouts=then.timeouts, maximum_length=then.maximum_length) != then
 
 
 def _is_overtaken(batch: SendBatch) -> bool:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ from sender.services import (
     planner,
     sending,
     tickets,
+)
+from sender.services.destinations import (
+    DestinationFacts,
+    change_destination,
+    current_revision,
 )
 from sender.services.gate import By
 from sender.services.holds import InvalidHold
@@ -288,6 +294,56 @@ def test_a_window_that_closes_in_the_middle_loses_no_attempt(
         control.override_window(target, "anna", timezone.now() + timedelta(hours=1))
         await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
     assert_sent_once(send, store)
+
+
+def changed(to: Destination, **changes: Any) -> None:
+    """Change a destination as an administrator does."""
+    names = DestinationFacts.__dataclass_fields__
+    facts = DestinationFacts(**{name: getattr(to, name) for name in names})
+    change_destination(to, replace(facts, **changes), actor="anna")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fact", ["port", "ae_title", "tls"])
+def test_what_is_being_sent_follows_a_destination_that_is_changed(
+    store: Store, folder: Path, fact: str
+) -> None:
+    """Nothing more goes where it should not go any more, least of all without TLS."""
+    to = slow(store)
+    send = planned(to, folder)
+    other = Store()
+    store.profiles["NEW"] = Profile()
+    with other.receiver, background():
+        await_first(store)
+        new = {"port": other.receiver.port, "ae_title": "NEW", "tls": True}
+        changed(to, **{fact: new[fact]})
+        others = Association.objects.filter(destination_revision__digest=revision_of(to))
+        await_true(others.exists, "an association as it is now", 20)
+        assert Association.objects.exclude(pk__in=others).get().ended == "released"
+        if fact == "tls":
+            assert others.latest("id").outcome != "established"
+            changed(to, tls=False)
+        await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
+    everything = store.stored + other.stored
+    assert outcomes(send) == {"sent": len(everything)}
+    assert len(set(everything)) == len(everything)
+    if fact == "port":
+        assert len(store.stored) < 9
+
+
+def revision_of(to: Destination) -> bytes:
+    return bytes(current_revision(to).digest)
+
+
+@pytest.mark.slow
+def test_other_timeouts_are_for_the_next_association(store: Store, folder: Path) -> None:
+    to = slow(store)
+    send = planned(to, folder)
+    with background():
+        await_first(store)
+        changed(to, answer_timeout=77)
+        await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
+    assert Association.objects.get().instances == 12
 
 
 def test_windows_are_overridden_only_where_there_are_some_and_for_a_week_at_most() -> None:
