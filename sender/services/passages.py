@@ -6,6 +6,7 @@ takes in how the peer keeps up (services/limits.py).
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -77,6 +78,7 @@ class Passage:
         tenure: the leases of the worker.
         number: instances tried so far.
         stopping: nothing more is to be begun.
+        closes_at: when the windows close (of the monotonic clock), as of the last look.
         ends_at: when what is in flight is cut off (of the monotonic clock); None: it may finish.
         is_interrupted: we cut it off.
         conversions: of the data that no context carries as they are.
@@ -95,6 +97,7 @@ class Passage:
     number: int = 0
     run: Run | None = None
     in_use: int = 1
+    closes_at: float = math.inf
     ends_at: float | None = None
     is_interrupted: bool = False
     answers: deque[StoreOutcome] = field(default_factory=deque)
@@ -107,6 +110,12 @@ class Passage:
         """The batch at work."""
         assert self.run is not None
         return self.run
+
+    def may_begin(self) -> bool:
+        """Tell whether another instance may be begun; from the instant a window closes, none."""
+        if time.monotonic() >= self.closes_at:
+            self.stopping.set()
+        return not self.stopping.is_set()
 
     def end(self) -> None:
         """Begin nothing more, and let what is in flight have 5 s."""
@@ -128,6 +137,7 @@ def begin(passage: Passage) -> None:
 def _take_in(passage: Passage, view: View) -> None:
     """Take in how the destination stands: the share of its limits, and whether to stop."""
     passage.in_use = view.in_use
+    passage.closes_at = time.monotonic() + view.seconds_left
     destination, now = view.send.destination, timezone.now()
     share = limits.share_of(destination, now, view.in_use)
     if passage.pacer is not None:

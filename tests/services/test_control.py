@@ -40,6 +40,7 @@ from sender.services import (
     owners,
     planner,
     sending,
+    tenure,
     tickets,
 )
 from sender.services.destinations import (
@@ -79,12 +80,14 @@ class Store:
 
     def __init__(self) -> None:
         self.stored: list[str] = []
+        self.stored_at: list[float] = []
         self.profiles = {"SLOW": Profile(pause_seconds=0.3)}
         self.receiver = Receiver(port=0, profiles=self.profiles, notice=self._note)
 
     def _note(self, record: dict[str, object]) -> None:
         if record["event"] == "store":
             self.stored.append(str(record["sop_instance"]))
+            self.stored_at.append(time.time())
 
     def answers_after(self, seconds: float) -> None:
         self.profiles["SLOW"] = Profile(pause_seconds=seconds)
@@ -294,6 +297,27 @@ def test_a_window_that_closes_in_the_middle_loses_no_attempt(
         control.override_window(target, "anna", timezone.now() + timedelta(hours=1))
         await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
     assert_sent_once(send, store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["destination", "send"])
+def test_nothing_is_begun_from_the_instant_a_window_closes(
+    store: Store, tmp_path: Path, of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor until the next look, each second, which never comes here."""
+    monkeypatch.setattr(tenure, "BEAT_SECONDS", 60)
+    store.answers_after(0.05)
+    folder = write_studies(tmp_path / "in", 40)
+    to = slow(store, windows=NEVER_NOW if of == "destination" else "")
+    send = planned(to, folder, windows=NEVER_NOW if of == "send" else "")
+    closes = timezone.now() + timedelta(seconds=3)
+    control.override_window(to if of == "destination" else send, "anna", closes)
+    with background():
+        await_first(store)
+        await_true(is_at_rest, "a closed window", 20)
+        assert_no_attempt_was_lost(send)
+    late = store.stored_at[-1] - closes.timestamp()
+    assert late < 0.05 + 0.2, "its answer may come after, but it had begun before"
 
 
 def changed(to: Destination, **changes: Any) -> None:
