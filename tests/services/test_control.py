@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 from pytest_django import Settings
@@ -53,7 +54,7 @@ from sender.services.holds import InvalidHold
 from sender.services.sending import WrongState
 from tests import factories
 from tests.processes import await_true
-from tests.scripted_acceptor import Conversation, acceptor
+from tests.scripted_acceptor import Conversation, acceptor, rejection
 from tests.services.background import background, run_inline
 from tests.services.test_sending import at, order, outcomes
 
@@ -357,6 +358,28 @@ def test_what_is_being_sent_follows_a_destination_that_is_changed(
 
 def revision_of(to: Destination) -> bytes:
     return bytes(current_revision(to).digest)
+
+
+@pytest.mark.parametrize("answer", [b"", rejection(1, 1, 7)], ids=["breaker", "block"])
+def test_a_destination_that_is_changed_while_it_is_tried_in_vain_is_tried_at_once(
+    folder: Path, answer: bytes, settings: Settings
+) -> None:
+    """It was mended before it was known to be broken: nobody waits up to an hour for that."""
+    settings.RETRY_BASE_SECONDS = 60
+
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        changed(Destination.objects.get(), port=1)
+        connection.close()
+        conversation.send(answer)
+
+    with acceptor(script) as peer:
+        to = factories.destination(port=peer.port, max_associations=1)
+        planned(to, folder)
+        engine.work(to.pk)
+    hold = Hold.objects.active().get()
+    assert hold.probe_at is not None
+    assert hold.probe_at <= timezone.now()
 
 
 @pytest.mark.slow
