@@ -82,6 +82,7 @@ class Association(Protocol):
         *,
         pacer: Pacer | None = None,
         meanwhile: Callable[[], None] | None = None,
+        may_begin: Callable[[], bool] | None = None,
     ) -> Iterator[tuple[StoreRequest, StoreOutcome]]:
         """Store instances one after another until there are no more or the association ends.
 
@@ -94,6 +95,7 @@ class Association(Protocol):
                 the peer's, and no timeout runs meanwhile.
             meanwhile: called again and again, by the thread that draws, while the peer or the
                 pacer keeps it waiting; what it takes counts as no time of the peer's.
+            may_begin: asked right before each instance; once it says no, nothing more is begun.
         """
         ...
 
@@ -237,10 +239,11 @@ class NetworkAssociation:
         *,
         pacer: Pacer | None = None,
         meanwhile: Callable[[], None] | None = None,
+        may_begin: Callable[[], bool] | None = None,
     ) -> Iterator[tuple[StoreRequest, StoreOutcome]]:
         if self._storing is None or not self.is_open:
             return iter(())
-        return self._storing.run(requests, pacer, meanwhile)
+        return self._storing.run(requests, pacer, meanwhile, may_begin)
 
     def release(self) -> None:
         exchange = self._open_exchange()

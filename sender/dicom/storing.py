@@ -89,6 +89,7 @@ class Storing:
         requests: Iterator[StoreRequest],
         pacer: Pacer | None,
         meanwhile: Callable[[], None] | None,
+        may_begin: Callable[[], bool] | None,
     ) -> Iterator[Result]:
         """Store instances until there are no more, or the association ends."""
         self._exchange.evidence.enter(Phase.TRANSFER)
@@ -101,7 +102,7 @@ class Storing:
                     self._draw(requests)
                     yield store.request, _not_sent(store.request, str(store.data))
                     continue
-                if not self._may_begin():
+                if not self._may_begin() or (may_begin is not None and not may_begin()):
                     return
                 self._ahead = None
                 yield store.request, self._store(store, requests)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sender.dicom.stalls import read_figures
-from sender.dicom.trust import TlsFailed, make_context, say_cause
+from sender.dicom.trust import TlsFailed, is_alert, make_context, say_cause
 from sender.dicom.wire import (
     Buffer,
     ConnectionLost,
@@ -242,7 +242,8 @@ class TlsWire(Wire):
         if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return super()._ending(None)
         if isinstance(error, ssl.SSLError) and not self._interrupted:
-            return TlsFailed(f"The peer ended the connection: {say_cause(error)}.")
+            what = "The peer ended the connection" if is_alert(error) else "TLS was broken"
+            return TlsFailed(f"{what}: {say_cause(error)}.")
         return super()._ending(error)
 
     def close(self) -> None:

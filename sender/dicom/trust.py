@@ -68,6 +68,32 @@ class _PassphraseWanted(Exception):
 
 
 def say_cause(error: OSError) -> str:
-    """Say what went wrong, without the library's line numbers."""
+    """Say what went wrong, without the library's line numbers; its own words follow ours."""
     reason = getattr(error, "reason", None) or error.strerror or str(error)
-    return str(reason).replace("_", " ").lower()
+    words = str(reason).replace("_", " ").lower()
+    meaning = _MEANINGS.get(str(reason))
+    return f"{meaning} ({words})" if meaning else words
+
+
+def is_alert(error: ssl.SSLError) -> bool:
+    """Tell whether it is an alert of the peer; else what it sent could not be taken."""
+    return "ALERT" in str(error.reason)
+
+
+_OLD = "the peer has no version of TLS from 1.2 on, and no older one is used"
+_MEANINGS = {
+    "TLSV1_ALERT_PROTOCOL_VERSION": _OLD,
+    "UNSUPPORTED_PROTOCOL": _OLD,
+    "WRONG_VERSION_NUMBER": "what the peer answered is no TLS; it may expect DICOM without it",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the peer agrees to none of our ciphers, or misses a "
+    "certificate of ours",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer asks for a certificate of ours",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the peer says that our certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the peer says that our certificate was revoked",
+    "TLSV1_ALERT_UNKNOWN_CA": "the peer does not trust who issued our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the peer refuses our certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the peer refuses our certificate",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "the peer refuses this kind of certificate of ours",
+    "TLSV1_ALERT_ACCESS_DENIED": "the peer does not admit whom our certificate names",
+}
+"""What the names that OpenSSL gives to errors and alerts mean to whoever has to mend it."""

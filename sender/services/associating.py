@@ -20,6 +20,7 @@ from sender.negotiation.outcomes import (
     RawPdu,
     unanswered,
 )
+from sender.negotiation.peers import Peer
 from sender.services import certificates, holds, parked, recording
 from sender.services.destinations import current_revision
 from sender.services.owners import LEASE_SECONDS
@@ -55,10 +56,14 @@ class RecordedAssociation:
 
     Use it as a context manager: leaving the block releases (or, on an exception of ours, aborts)
     and records, whatever the peer did.
+
+    Attributes:
+        peer: whom it was opened to, as the destination was set then.
     """
 
     attempt: AssociationAttempt
     association: Association
+    peer: Peer
     row: AssociationRow | None = field(default=None, init=False)
 
     def __enter__(self) -> "RecordedAssociation":
@@ -105,7 +110,8 @@ def associate(
             logger.warning("What a peer answered can't be saved yet: %s", str(error).strip())
 
     connector = requestor or NetworkRequestor()
-    association = connector.associate(errand.destination.peer, proposal, notice=keep)
+    peer = errand.destination.peer
+    association = connector.associate(peer, proposal, notice=keep)
     if tenure is not None:
         tenure.let_go = association.interrupt
     outcome = association.outcome()
@@ -119,7 +125,7 @@ def associate(
     except (DatabaseError, InterfaceError):
         association.abort()
         raise
-    return RecordedAssociation(attempt, association)
+    return RecordedAssociation(attempt, association, peer)
 
 
 def _take_in(errand: Errand, outcome: AssociationOutcome, attempt: AssociationAttempt) -> None:

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from sender.models import CertificateRole, Destination, DestinationCertificate
@@ -21,6 +21,8 @@ SEEN_EVERY = timedelta(hours=1)
 """A chain that stays the same is noted that often."""
 LOOK_EVERY = timedelta(hours=6)
 """Our own files are read that often."""
+LOOK_SOON = timedelta(minutes=1)
+"""So often while one of them has expired or can't be read: it may have been replaced."""
 MOST_IN_CHAIN = 16
 MOST_AUTHORITIES = 200
 LONGEST_TEXT = 400
@@ -100,16 +102,23 @@ def note_chain(
 def look_after_files(now: datetime) -> None:
     """Read our own certificates and the authorities of destinations, now and then."""
     for destination in Destination.objects.filter(tls=True, enabled=True):
-        seen = destination.certificates.exclude(role=CertificateRole.THEIRS).aggregate(
-            at=Max("seen_at")
-        )["at"]
-        if seen is not None and timedelta() <= now - seen < LOOK_EVERY:
+        files = destination.certificates.exclude(role=CertificateRole.THEIRS)
+        seen = files.aggregate(at=Max("seen_at"))["at"]
+        is_bad = files.filter(~Q(problem="") | Q(not_after__lt=now)).exists()
+        every = LOOK_SOON if is_bad else LOOK_EVERY
+        if seen is not None and timedelta() <= now - seen < every:
             continue
         for role, path in (
             (CertificateRole.OURS, destination.tls_cert_file),
             (CertificateRole.AUTHORITY, destination.tls_ca_file),
         ):
             _replace(destination.pk, role, _read(path) if path else [])
+
+
+def forget_files(destination_id: int) -> None:
+    """Have the files of a destination read soon, since they are others now."""
+    rows = DestinationCertificate.objects.filter(destination_id=destination_id)
+    rows.exclude(role=CertificateRole.THEIRS).delete()
 
 
 def _read(path: str) -> list[Facts]:

@@ -20,7 +20,7 @@ from sender.negotiation.peers import (
 )
 from sender.negotiation.profiles import InvalidProfile, parse_profile
 from sender.negotiation.windows import InvalidWindows, parse_windows
-from sender.services import holds
+from sender.services import certificates, holds
 from sender.services.audit import write_entry
 from sender.services.canonical import digest
 
@@ -47,6 +47,7 @@ _NEGOTIATED = frozenset(
     }
 )
 """What it depends on whether an association comes about."""
+_FILES = frozenset({"tls_ca_file", "tls_cert_file"})
 
 
 Problems = dict[str, list[str]]
@@ -126,6 +127,8 @@ def change_destination(
     if changes:
         with transaction.atomic():
             _save(destination, actor, "destination.change", changes)
+            if _FILES & changes.keys():
+                certificates.forget_files(destination.pk)
             if _NEGOTIATED & changes.keys():
                 holds.try_changed(destination.pk)
     return destination

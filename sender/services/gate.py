@@ -5,6 +5,7 @@ destinations and closed windows end what runs; a destination that does not work 
 only keeps new associations from being opened, since one that is open shows that it does work.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -94,11 +95,16 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A send at work as it stands now: its rows, why it must stop, and how many work beside it."""
+    """A send at work as it stands now: its rows, why it must stop, and how many work beside it.
+
+    Attributes:
+        seconds_left: until its windows close, its own or the destination's.
+    """
 
     send: Send
     closed: Closed | None
     in_use: int
+    seconds_left: float
 
 
 def look(destination_id: int) -> Gate:
@@ -165,7 +171,11 @@ def look_at_work(send_id: int) -> View:
     ).get(pk=send_id)
     holds = _holds(send.destination_id) if send.is_held else []
     closed = _asked(send) or _decided(send.destination, holds, now) or _outside(send, now)
-    return View(send, closed, max(1, send.in_use))
+    left = min(
+        _seconds_left(send.destination, site_zone(), now),
+        _seconds_left(send, zone_of_send(send), now),
+    )
+    return View(send, closed, max(1, send.in_use), left)
 
 
 def why_closed(send: Send) -> Closed | None:
@@ -307,6 +317,13 @@ def _closed_windows(
     if windows.is_open(now, zone):
         return None
     return Closed(By.WINDOW, f"{words} ({windows}, {zone}).", windows.opens_at(now, zone))
+
+
+def _seconds_left(of: Destination | Send, zone: tzinfo, now: datetime) -> float:
+    """Return for how long windows stay open, or what overrides them lasts; for ever if none."""
+    since = max(now, of.window_override_until or now)
+    closes_at = windows_of(of.windows).closes_at(since, zone) if of.windows else None
+    return (closes_at - now).total_seconds() if closes_at else math.inf
 
 
 def _of_hold(hold: Hold) -> Closed:

@@ -122,7 +122,7 @@ def open_breaker(
         elif hold.kind == HoldKind.BLOCKED or decided_at < hold.started_at:
             return hold.probe_at or timezone.now()
         hold.failures += 1
-        due = due_at(decision, hold.failures, new_jitter())
+        due = _unless_changed(destination, due_at(decision, hold.failures, new_jitter()))
         _put_off(hold, decision, detail, attempt, due)
     return due
 
@@ -168,7 +168,8 @@ def block(
         if hold is None:
             hold = Hold(destination=destination, kind=HoldKind.BLOCKED, set_by=SYSTEM)
         hold.failures += 1
-        probe_at = timezone.now() + base_delays(retry.PROBE_UNITS)
+        usual = timezone.now() + base_delays(retry.PROBE_UNITS)
+        probe_at = _unless_changed(destination, usual)
         _put_off(hold, decision, detail, attempt, probe_at)
         if is_new:
             _write(hold, "block", SYSTEM)
@@ -238,6 +239,15 @@ def try_changed(destination_id: int) -> None:
 def _of_engine(destination_id: int) -> Hold | None:
     held = Hold.objects.filter(destination_id=destination_id, kind__in=_OF_ENGINE, ended_at=None)
     return held.select_related("destination").first()
+
+
+def _unless_changed(tried: Destination, due: datetime) -> datetime:
+    """Return when a destination may be tried again: at once if it is another than was tried.
+
+    Whoever changed it while it was tried had nothing put off brought forward: it came only now.
+    """
+    is_as_tried = Destination.objects.get(pk=tried.pk).peer == tried.peer
+    return due if is_as_tried else timezone.now()
 
 
 def _lock(destination: Destination | None) -> None:

@@ -58,7 +58,7 @@ def requests(
     """
     try:
         for item, choice in conversions.in_order(passage.conversions, _chosen(passage, run, items)):
-            if passage.stopping.is_set():
+            if not passage.may_begin():
                 return
             outgoing = Outgoing(item, choice)
             if choice.conversion is not Conversion.NONE:

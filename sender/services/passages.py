@@ -1,16 +1,17 @@
 """An association at work: what it carries, and how it is looked after each second.
 
 The thread that holds the leases (services/tenure.py) does so: it ends the work when the gate closes
-(services/gate.py), hands out a new share of the limits, and takes in how the peer keeps up
-(services/limits.py).
+(services/gate.py) or the destination becomes another, hands out a new share of the limits, and
+takes in how the peer keeps up (services/limits.py).
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -18,6 +19,7 @@ from django.utils import timezone
 from sender.models import Send, SendBatch
 from sender.negotiation import pacing
 from sender.negotiation.outcomes import StoreOutcome
+from sender.negotiation.peers import Peer
 from sender.services import fairness, gate, leases, limits, recording
 from sender.services.associating import RecordedAssociation
 from sender.services.conversions import Conversions
@@ -76,6 +78,7 @@ class Passage:
         tenure: the leases of the worker.
         number: instances tried so far.
         stopping: nothing more is to be begun.
+        closes_at: when the windows close (of the monotonic clock), as of the last look.
         ends_at: when what is in flight is cut off (of the monotonic clock); None: it may finish.
         is_interrupted: we cut it off.
         conversions: of the data that no context carries as they are.
@@ -95,6 +98,7 @@ class Passage:
     number: int = 0
     run: Run | None = None
     in_use: int = 1
+    closes_at: float = math.inf
     ends_at: float | None = None
     is_interrupted: bool = False
     answers: deque[StoreOutcome] = field(default_factory=deque)
@@ -108,6 +112,12 @@ class Passage:
         """The batch at work."""
         assert self.run is not None
         return self.run
+
+    def may_begin(self) -> bool:
+        """Tell whether another instance may be begun; from the instant a window closes, none."""
+        if time.monotonic() >= self.closes_at:
+            self.stopping.set()
+        return not self.stopping.is_set()
 
     def end(self) -> None:
         """Begin nothing more, and let what is in flight have 5 s."""
@@ -129,16 +139,25 @@ def begin(passage: Passage) -> None:
 def _take_in(passage: Passage, view: View) -> None:
     """Take in how the destination stands: the share of its limits, and whether to stop."""
     passage.in_use = view.in_use
+    passage.closes_at = time.monotonic() + view.seconds_left
     destination, now = view.send.destination, timezone.now()
     share = limits.share_of(destination, now, view.in_use)
     if passage.pacer is not None:
         passage.pacer.share(share)
-    if view.closed is not None:
+    if view.closed is not None or _is_another(destination.peer, passage.opened.peer):
         passage.end()
     # A transfer that began without limits can't slow down: the next association does.
     is_too_fast = passage.pacer is None and not share.is_free
     if is_too_fast or passage.tenure.slot.number > limits.pace_of(destination, now).associations:
         passage.stopping.set()
+
+
+def _is_another(now: Peer, then: Peer) -> bool:
+    """Tell whether a destination was changed so that an open association is not with it any more.
+
+    Other timeouts and another maximum length are for the next association.
+    """
+    return replace(now, timeouts=then.timeouts, maximum_length=then.maximum_length) != then
 
 
 def _is_overtaken(batch: SendBatch) -> bool:

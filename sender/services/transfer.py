@@ -260,7 +260,10 @@ def _store(passage: Passage, run: Run, items: Iterator[DueItem]) -> None:
     association = passage.opened.association
     requests = outgoing.requests(passage, run, items, waiting)
     stored = association.store_many(
-        requests, pacer=passage.pacer, meanwhile=lambda: _write_while_waiting(passage, run)
+        requests,
+        pacer=passage.pacer,
+        meanwhile=lambda: _write_while_waiting(passage, run),
+        may_begin=passage.may_begin,
     )
     for request, outcome in stored:
         sent = waiting.pop(request.sop_instance)

@@ -6,6 +6,7 @@ import ssl
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -224,6 +225,87 @@ def test_a_peer_that_asks_for_our_certificate_is_told_so_in_any_case(ca_file: st
     assert "client certificate" in found.detail or "certificate required" in found.detail
 
 
+CLIENTS = trustme.CA()
+
+
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        (OTHER.issue_cert("sender.example"), "does not trust who issued our certificate"),
+        (
+            CLIENTS.issue_cert("sender.example", not_after=datetime(2020, 1, 1, tzinfo=UTC)),
+            "our certificate has expired",
+        ),
+        (None, "certificate of ours"),
+    ],
+    ids=["of an unknown authority", "expired", "none"],
+)
+def test_what_a_peer_has_against_our_certificate_is_told_as_what_it_is(
+    ours: trustme.LeafCert | None,
+    said: str,
+    version: ssl.TLSVersion,
+    ca_file: str,
+    tmp_path: Path,
+) -> None:
+    context = server()
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    CLIENTS.configure_trust(context)
+    path = tmp_path / "ours.pem"
+    if ours is not None:
+        ours.private_key_and_cert_chain_pem.write_to_path(str(path))
+    with acceptor(accept, tls=context) as peer:
+        found = associate(peer.port, TlsSettings(ca_file, str(path) if ours else "")).outcome()
+    assert found.kind is AssociationKind.TLS_FAILED
+    assert said in found.detail
+
+
+def garble(conversation: Conversation) -> None:
+    """Answer the proposal with a TLS record that holds noise."""
+    conversation.read_pdu()
+    with socket.socket(fileno=conversation.connection.detach()) as plain:
+        plain.sendall(bytes.fromhex("17 03 03 0040") + bytes(64))
+        plain.settimeout(2)
+        while plain.recv(4096):
+            pass
+
+
+def test_what_can_not_be_decrypted_is_no_word_of_the_peer(ca_file: str) -> None:
+    with acceptor(garble, tls=server()) as peer:
+        found = associate(peer.port, TlsSettings(ca_file)).outcome()
+    assert found.kind is AssociationKind.TLS_FAILED
+    assert "decryption failed" in found.detail
+    assert "The peer ended" not in found.detail
+
+
+def answer_as_of_old(conversation: Conversation) -> None:
+    """Choose TLS 1.1 in a Server Hello, as who has never heard of newer versions does."""
+    conversation.connection.recv(4096)
+    hello = bytes.fromhex("0302") + bytes(range(32)) + b"\0" + bytes.fromhex("c014 00")
+    shake = b"\x02" + len(hello).to_bytes(3, "big") + hello
+    conversation.send(bytes.fromhex("16 0302") + len(shake).to_bytes(2, "big") + shake)
+    conversation.connection.recv(4096)
+
+
+def say_something_else(conversation: Conversation) -> None:
+    conversation.connection.recv(4096)
+    conversation.send(abort(2, 1))
+    conversation.connection.recv(4096)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"), [(answer_as_of_old, "from 1.2 on"), (say_something_else, "no TLS")]
+)
+def test_a_peer_that_is_too_old_or_plain_is_told_as_such(
+    script: Script, said: str, ca_file: str
+) -> None:
+    with acceptor(script) as peer:
+        found = associate(peer.port, TlsSettings(ca_file)).outcome()
+    assert found.kind is AssociationKind.TLS_FAILED
+    assert said in found.detail
+
+
 def test_old_versions_of_tls_are_refused(ca_file: str) -> None:
     import warnings
 
@@ -234,9 +316,9 @@ def test_old_versions_of_tls_are_refused(ca_file: str) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_1
         context.set_ciphers("ALL:@SECLEVEL=0")
     with acceptor(accept, tls=context) as peer:
-        assert associate(peer.port, TlsSettings(ca_file)).outcome().kind is (
-            AssociationKind.TLS_FAILED
-        )
+        found = associate(peer.port, TlsSettings(ca_file)).outcome()
+    assert found.kind is AssociationKind.TLS_FAILED
+    assert "no version of TLS from 1.2 on" in found.detail
 
 
 def test_a_handshake_that_is_never_answered_ends_in_time(ca_file: str) -> None:

@@ -1,6 +1,7 @@
 """The chain that a peer presents is kept, held or not; what expires soon is told."""
 
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from sender.models import Association, CertificateRole, Destination, DestinationCertificate
 from sender.services import certificates, probing
+from sender.services.destinations import DestinationFacts, change_destination
 from sender.services.enquiries import request_echo
 from tests import factories
 from tests.scripted_acceptor import Conversation, acceptor
@@ -127,6 +129,30 @@ def test_our_files_are_read_now_and_then(tmp_path: Path) -> None:
     (only,) = to.certificates.all()
     assert "can't be read" in only.problem
     assert certificates.expiring() == [only]
+
+
+def test_a_file_that_had_expired_or_was_gone_is_read_again_soon(tmp_path: Path) -> None:
+    """Whoever replaced it must not be told for hours that it has expired."""
+    to, now = at(1, tmp_path, AUTHORITY), datetime.now(UTC)
+    certificates.look_after_files(now)
+    to.certificates.update(not_after=now - timedelta(days=1))
+    certificates.look_after_files(now + timedelta(minutes=2))
+    assert certificates.expiring() == []
+    to.certificates.update(problem="it was gone", not_after=None)
+    certificates.look_after_files(now + timedelta(minutes=2))
+    assert certificates.expiring() == []
+
+
+def test_another_file_is_read_at_once(tmp_path: Path) -> None:
+    to, now = at(1, tmp_path, AUTHORITY), datetime.now(UTC)
+    certificates.look_after_files(now)
+    new = tmp_path / "new.pem"
+    OTHER.cert_pem.write_to_path(str(new))
+    names = DestinationFacts.__dataclass_fields__
+    facts = DestinationFacts(**{name: getattr(to, name) for name in names})
+    change_destination(to, replace(facts, tls_ca_file=str(new)), actor="anna")
+    certificates.look_after_files(now + timedelta(seconds=5))
+    assert "Another authority" in to.certificates.get().subject
 
 
 @pytest.mark.parametrize(("days", "is_told"), [(-1, True), (29, True), (40, False)])

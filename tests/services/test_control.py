@@ -3,11 +3,13 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 from pytest_django import Settings
@@ -39,14 +41,20 @@ from sender.services import (
     owners,
     planner,
     sending,
+    tenure,
     tickets,
+)
+from sender.services.destinations import (
+    DestinationFacts,
+    change_destination,
+    current_revision,
 )
 from sender.services.gate import By
 from sender.services.holds import InvalidHold
 from sender.services.sending import WrongState
 from tests import factories
 from tests.processes import await_true
-from tests.scripted_acceptor import Conversation, acceptor
+from tests.scripted_acceptor import Conversation, acceptor, rejection
 from tests.services.background import background, run_inline
 from tests.services.test_sending import at, order, outcomes
 
@@ -73,12 +81,14 @@ class Store:
 
     def __init__(self) -> None:
         self.stored: list[str] = []
+        self.stored_at: list[float] = []
         self.profiles = {"SLOW": Profile(pause_seconds=0.3)}
         self.receiver = Receiver(port=0, profiles=self.profiles, notice=self._note)
 
     def _note(self, record: dict[str, object]) -> None:
         if record["event"] == "store":
             self.stored.append(str(record["sop_instance"]))
+            self.stored_at.append(time.time())
 
     def answers_after(self, seconds: float) -> None:
         self.profiles["SLOW"] = Profile(pause_seconds=seconds)
@@ -288,6 +298,99 @@ def test_a_window_that_closes_in_the_middle_loses_no_attempt(
         control.override_window(target, "anna", timezone.now() + timedelta(hours=1))
         await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
     assert_sent_once(send, store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["destination", "send"])
+def test_nothing_is_begun_from_the_instant_a_window_closes(
+    store: Store, tmp_path: Path, of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor until the next look, each second, which never comes here."""
+    monkeypatch.setattr(tenure, "BEAT_SECONDS", 60)
+    store.answers_after(0.05)
+    folder = write_studies(tmp_path / "in", 40)
+    to = slow(store, windows=NEVER_NOW if of == "destination" else "")
+    send = planned(to, folder, windows=NEVER_NOW if of == "send" else "")
+    closes = timezone.now() + timedelta(seconds=3)
+    control.override_window(to if of == "destination" else send, "anna", closes)
+    with background():
+        await_first(store)
+        await_true(is_at_rest, "a closed window", 20)
+        assert_no_attempt_was_lost(send)
+    late = store.stored_at[-1] - closes.timestamp()
+    assert late < 0.05 + 0.2, "its answer may come after, but it had begun before"
+
+
+def changed(to: Destination, **changes: Any) -> None:
+    """Change a destination as an administrator does."""
+    names = DestinationFacts.__dataclass_fields__
+    facts = DestinationFacts(**{name: getattr(to, name) for name in names})
+    change_destination(to, replace(facts, **changes), actor="anna")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fact", ["port", "ae_title", "tls"])
+def test_what_is_being_sent_follows_a_destination_that_is_changed(
+    store: Store, folder: Path, fact: str
+) -> None:
+    """Nothing more goes where it should not go any more, least of all without TLS."""
+    to = slow(store)
+    send = planned(to, folder)
+    other = Store()
+    store.profiles["NEW"] = Profile()
+    with other.receiver, background():
+        await_first(store)
+        new = {"port": other.receiver.port, "ae_title": "NEW", "tls": True}
+        changed(to, **{fact: new[fact]})
+        others = Association.objects.filter(destination_revision__digest=revision_of(to))
+        await_true(others.exists, "an association as it is now", 20)
+        assert Association.objects.exclude(pk__in=others).get().ended == "released"
+        if fact == "tls":
+            assert others.latest("id").outcome != "established"
+            changed(to, tls=False)
+        await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
+    everything = store.stored + other.stored
+    assert outcomes(send) == {"sent": len(everything)}
+    assert len(set(everything)) == len(everything)
+    if fact == "port":
+        assert len(store.stored) < 9
+
+
+def revision_of(to: Destination) -> bytes:
+    return bytes(current_revision(to).digest)
+
+
+@pytest.mark.parametrize("answer", [b"", rejection(1, 1, 7)], ids=["breaker", "block"])
+def test_a_destination_that_is_changed_while_it_is_tried_in_vain_is_tried_at_once(
+    folder: Path, answer: bytes, settings: Settings
+) -> None:
+    """It was mended before it was known to be broken: nobody waits up to an hour for that."""
+    settings.RETRY_BASE_SECONDS = 60
+
+    def script(conversation: Conversation) -> None:
+        conversation.read_pdu()
+        changed(Destination.objects.get(), port=1)
+        connection.close()
+        conversation.send(answer)
+
+    with acceptor(script) as peer:
+        to = factories.destination(port=peer.port, max_associations=1)
+        planned(to, folder)
+        engine.work(to.pk)
+    hold = Hold.objects.active().get()
+    assert hold.probe_at is not None
+    assert hold.probe_at <= timezone.now()
+
+
+@pytest.mark.slow
+def test_other_timeouts_are_for_the_next_association(store: Store, folder: Path) -> None:
+    to = slow(store)
+    send = planned(to, folder)
+    with background():
+        await_first(store)
+        changed(to, answer_timeout=77)
+        await_true(lambda: state_of(send) == SendState.SUCCEEDED, "the end", 30)
+    assert Association.objects.get().instances == 12
 
 
 def test_windows_are_overridden_only_where_there_are_some_and_for_a_week_at_most() -> None:
